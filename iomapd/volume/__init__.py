@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Floor 4: layout files, members and superblocks."""
