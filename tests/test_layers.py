@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "iomapd"
 # that share a floor do not know each other.
 FLOORS = [
     {"errors"}, {"abi", "native"}, {"geometry"}, {"mapping"}, {"volume", "meta", "jit"}, {"cache"},
-    {"dataplane"}, {"transport"}, {"control"}, {"fuse"}, {"server"}, {"tools"}, {"cli"},
+    {"dataplane"}, {"transport"}, {"control"}, {"fuse"}, {"server"}, {"tools"}, {"cli"}, {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 KEPT_IN = {
