@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""The metadata store: one narrow interface, so that a second engine can follow.
+
+    Store.names    inodes, directory entries, symlinks, extended attributes
+    Store.space    extents and content
+    Store.transaction()   one operation, committed without fsync
+    Store.sync()          everything committed so far is durable (blocks)
+
+Generations.  Each read-write mount moves the volume from generation g to g + 1
+in three durable steps: ``begin_generation`` (pending = g + 1), then the members'
+superblocks, then ``settle_generation`` (generation = g + 1).  A member that
+carries neither number is stale, or the store is: the copy of a store made before
+the last mount has ``pending = g`` and is refused by its members.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+from contextlib import closing
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from iomapd.errors import StoreError
+from iomapd.meta.database import Database, fsync_directory, store_error
+from iomapd.meta.names import Names
+from iomapd.meta.records import LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
+from iomapd.meta.schema import APPLICATION_ID, ROOT_INO, SCHEMA_VERSION, TABLES
+from iomapd.meta.space import Space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from iomapd.mapping.extent import Extent
+    from iomapd.meta.records import ContentRecord, DirentRecord, InodeRecord, XattrRecord
+
+_PARAMS = struct.Struct("<8q")
+_ROOT_MODE = 0o040755
+
+
+def create_store(
+    path: Path,
+    volume: VolumeRecord,
+    members: Sequence[MemberRecord],
+    program: ProgramRecord,
+    layout: LayoutRecord,
+    owner: tuple[int, int],
+) -> None:
+    """Make a store with an empty root directory owned by *owner* (uid, gid).
+
+    Written to ``PATH.tmp``, made durable, then renamed: an interrupted create
+    leaves no half store.
+
+    Raises:
+        StoreError: *path* exists, or cannot be written.
+    """
+    if path.exists():
+        raise StoreError(f"{path}: a metadata store is there already; remove it or use --force")
+    temporary = path.with_name(path.name + ".tmp")
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            _fill(connection, volume, members, program, layout, owner)
+            # Recorded in the file: whoever opens it next is in WAL mode.
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    except sqlite3.Error as exc:
+        raise store_error(path, exc) from exc
+    fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.rename(path)
+    fsync_directory(path.parent)
+
+
+def _fill(
+    connection: sqlite3.Connection,
+    volume: VolumeRecord,
+    members: Sequence[MemberRecord],
+    program: ProgramRecord,
+    layout: LayoutRecord,
+    owner: tuple[int, int],
+) -> None:
+    connection.executescript(
+        f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION};"
+        f"BEGIN; {TABLES}"
+    )
+    for m in members:
+        connection.execute(
+            "INSERT INTO member VALUES (?,?,?,?,?,?,?)",
+            (m.id, m.index, m.uuid.bytes, m.path, m.data_offset, m.data_size, m.logical_sector),
+        )
+    _insert_program(connection, program)
+    _insert_layout(connection, layout)
+    connection.execute(
+        "INSERT INTO volume VALUES (1,?,?,?,?,1,1,?)",
+        (volume.uuid.bytes, volume.name, volume.created_ns, volume.block_size, layout.id),
+    )
+    now = volume.created_ns
+    connection.execute(
+        "INSERT INTO inode VALUES (?,?,?,?,2,0,0,?,?,?,?,?)",
+        (ROOT_INO, _ROOT_MODE, *owner, now, now, now, now, layout.id),
+    )
+    connection.execute("COMMIT")
+
+
+def _insert_program(connection: sqlite3.Connection, p: ProgramRecord) -> None:
+    connection.execute(
+        "INSERT INTO program VALUES (?,?,?,?,?)", (p.id, p.name, p.abi, p.sha256, p.source)
+    )
+
+
+def _insert_layout(connection: sqlite3.Connection, row: LayoutRecord) -> int:
+    cursor = connection.execute(
+        "INSERT INTO layout VALUES (?,?,?,?,?,?,?,?,?)",
+        (
+            row.id or None,
+            row.unit,
+            row.width,
+            row.strip_min,
+            row.strip_max,
+            row.program,
+            _PARAMS.pack(*row.params),
+            row.copies,
+            row.flags,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+class Store:
+    """An open metadata store; see the module for its parts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.path = database.path
+        self.read_only = database.read_only
+        self.names = Names(database.connection)
+        self.space = Space(database.connection)
+        try:
+            self._load_header()
+        except (sqlite3.Error, TypeError, ValueError) as exc:
+            database.close()
+            raise StoreError(f"{self.path}: the store's header is unreadable ({exc})") from None
+
+    @classmethod
+    def open(cls, path: Path, read_only: bool = False, wait: float = 0.0) -> Store:
+        """Open the store at *path*; waits up to *wait* seconds for another holder.
+
+        Raises:
+            StoreMissingError, StoreBusyError, StoreError: in words.
+        """
+        return cls(Database(path, read_only=read_only, wait=wait))
+
+    def _load_header(self) -> None:
+        execute = self._database.connection.execute
+        uuid, name, created, block, *numbers = execute(
+            "SELECT uuid,name,created_ns,block_size,generation,pending,root_layout FROM volume"
+        ).fetchone()
+        self.generation: int = numbers[0]
+        self.pending: int = numbers[1]
+        self.root_layout: int = numbers[2]
+        self.volume = VolumeRecord(UUID(bytes=uuid), name, created, block)
+        self.members = [
+            MemberRecord(row[0], row[1], UUID(bytes=row[2]), *row[3:])
+            for row in execute("SELECT * FROM member ORDER BY place")
+        ]
+
+    # -- layouts and programs
+
+    def layouts(self) -> dict[int, LayoutRecord]:
+        """Return all layout rows by id."""
+        found = self._database.connection.execute("SELECT * FROM layout")
+        return {
+            row[0]: LayoutRecord(
+                *row[:6], params=_PARAMS.unpack(row[6]), copies=row[7], flags=row[8]
+            )
+            for row in found
+        }
+
+    def programs(self) -> dict[int, ProgramRecord]:
+        """Return all program rows by id."""
+        found = self._database.connection.execute("SELECT * FROM program")
+        return {row[0]: ProgramRecord(*row) for row in found}
+
+    def layout_id(self, wanted: LayoutRecord) -> int:
+        """Return the id of the layout row equal to *wanted* (but for its id), made if new.
+
+        Runs inside a transaction of the caller.
+        """
+        for known in self.layouts().values():
+            if (known.unit, known.width, known.strip_min, known.strip_max) == (
+                wanted.unit,
+                wanted.width,
+                wanted.strip_min,
+                wanted.strip_max,
+            ) and (known.program, known.params) == (wanted.program, wanted.params):
+                return known.id
+        return _insert_layout(self._database.connection, wanted)
+
+    # -- generations
+
+    def begin_generation(self) -> int:
+        """Durably announce the next generation; return it."""
+        if self.pending == self.generation:
+            self._set_generation("pending", self.generation + 1)
+            self.pending = self.generation + 1
+        return self.pending
+
+    def settle_generation(self) -> None:
+        """Durably make the pending generation the volume's."""
+        self._set_generation("generation", self.pending)
+        self.generation = self.pending
+
+    def _set_generation(self, column: str, value: int) -> None:
+        with self.transaction() as connection:
+            connection.execute(f"UPDATE volume SET {column}=?", (value,))
+        self._database.sync_wal()
+
+    # -- transactions and durability
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Run one operation as one transaction; see `Database.transaction`."""
+        return self._database.transaction()
+
+    def sync(self) -> None:
+        """Make everything committed durable; blocks, any thread; raises OSError."""
+        self._database.sync_wal()
+
+    def wal_size(self) -> int:
+        """Return the size of the write-ahead log, bytes."""
+        return self._database.wal_size()
+
+    def checkpoint(self) -> None:
+        """Move the log into the database, waiting for nobody; blocks, any thread."""
+        self._database.checkpoint()
+
+    def close(self) -> None:
+        """Close; the last connection moves the log into the database file."""
+        self._database.close()
+
+    # -- whole-store scans, for fsck and info
+
+    def iter_inodes(self) -> Iterator[InodeRecord]:
+        """Iterate over all inodes."""
+        return self.names.iter_inodes()
+
+    def iter_dirents(self) -> Iterator[DirentRecord]:
+        """Iterate over all directory entries."""
+        return self.names.iter_dirents()
+
+    def iter_xattrs(self) -> Iterator[XattrRecord]:
+        """Iterate over all extended attributes."""
+        return self.names.iter_xattrs()
+
+    def iter_extents(self) -> Iterator[Extent]:
+        """Iterate over all extents."""
+        return self.space.iter_extents()
+
+    def iter_content(self) -> Iterator[ContentRecord]:
+        """Iterate over all content rows."""
+        return self.space.iter_content()
