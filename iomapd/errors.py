@@ -10,6 +10,7 @@
     - MemberMissingError          ENODEV
     - MemberBusyError             EBUSY     somebody else holds it
     - SuperblockError             EUCLEAN
+      - UnknownFormatError        EUCLEAN   whole, but of a newer version
   + StoreError                    EIO
     - StoreMissingError           ENOENT
     - StoreStaleError             ESTALE    older than its members
@@ -76,6 +77,10 @@ class SuperblockError(MemberError):
     """A superblock is damaged, foreign, stale or of an unknown version."""
 
     errno = _errno.EUCLEAN
+
+
+class UnknownFormatError(SuperblockError):
+    """A superblock is whole but of a format or with a feature that this version does not know."""
 
 
 class StoreError(IomapdError):

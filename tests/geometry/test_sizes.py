@@ -24,8 +24,8 @@ def test_sizes_are_read(text, nbytes):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "KiB", "64QB", "64K", "64kib", "64KB", "1.5GiB", "-1", "0x10", "1 000", "\u0661", -1, True, 1.0,
-     None, "9223372036854775808", "8388608TiB", "9" * 40],
+    ["", "KiB", "64QB", "64K", "64kib", "64KB", "1.5GiB", "-1", "0x10", "1 000", "\u0661", -1, True,
+     1.0, None, "9223372036854775808", "8388608TiB", "9" * 40],
 )  # fmt: skip
 def test_anything_else_is_refused_by_name_and_value(text):
     with pytest.raises(UsageError) as caught:
