@@ -63,6 +63,23 @@ class Space:
         )
         return [extent for extent in map(_decode, found) if extent.end > start]
 
+    def end_before(self, ino: int, pos: int) -> int:
+        """Return where the last extent that starts before *pos* ends, or 0."""
+        row = self._execute(
+            "SELECT start+length FROM extent WHERE ino=? AND start<? ORDER BY start DESC LIMIT 1",
+            (ino, pos),
+        ).fetchone()
+        return row[0] if row else 0
+
+    def allocated(self, ino: int, end: int) -> int:
+        """Return the bytes that extents of *ino* own; speculation counts up to *end* only."""
+        row = self._execute(
+            "SELECT sum(CASE WHEN speculative=1 AND start+length>? THEN max(0,?-start) "
+            "ELSE length END) FROM extent WHERE ino=?",
+            (end, end, ino),
+        ).fetchone()
+        return row[0] or 0
+
     def put_extents(self, extents: Iterable[Extent]) -> None:
         """Insert or replace extents by (ino, offset)."""
         self._executemany(

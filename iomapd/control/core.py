@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""What the parts of the control plane share: one mount's state, and one operation.
+
+Core         store, members, inode table, extent cache, free space, points
+Core.operation()   one metadata operation: one transaction, applied to memory
+                   only after it has committed
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from iomapd.cache.extents import ExtentCache
+from iomapd.cache.inode import Inode, InodeTable
+from iomapd.control.freespace import rebuild
+from iomapd.control.member_io import MemberIO
+from iomapd.control.policy import Maker
+from iomapd.control.slowpath import SlowPath
+from iomapd.meta.records import InodeRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from iomapd.control.freespace import Space
+    from iomapd.meta.store import Store
+    from iomapd.volume.member import Member
+
+
+def no_entry(ino: int) -> OSError:
+    """Return the error for an inode that does not exist (any more)."""
+    return OSError(errno.ESTALE, f"inode {ino} does not exist")
+
+
+def stored_record(inode: Inode) -> InodeRecord:
+    """Return the inode as the store may hold it: with the size that is durable."""
+    return InodeRecord(
+        inode.ino, inode.mode, inode.uid, inode.gid, inode.nlink, inode.rdev, inode.stored_size,
+        inode.atime_ns, inode.mtime_ns, inode.ctime_ns, inode.btime_ns, inode.layout,
+    )  # fmt: skip
+
+
+class Operation:
+    """Collects what one metadata operation changes; see `Core.operation`."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[Inode, dict[str, Any]]] = []
+        self.held: list[Space] = []
+
+    def change(self, inode: Inode, **fields: Any) -> None:
+        """Set attributes of *inode*; in the store now, in memory after the commit."""
+        for known, earlier in self.changes:
+            if known is inode:
+                earlier.update(fields)
+                return
+        self.changes.append((inode, fields))
+
+
+class Core:
+    """The state of one mount that the control plane's parts share.
+
+    Attributes:
+        store: the metadata store.
+        members: in index order.
+        table: inodes in use.
+        cache: extents already known.
+        space: free space; problems: sentences about extents that overlap.
+        slow: range look-ups; maker: makes extents; io: member I/O.
+        read_only: nothing may be written.
+    """
+
+    def __init__(self, store: Store, members: Sequence[Member], *, read_only: bool) -> None:
+        self.store = store
+        self.members = list(members)
+        self.read_only = read_only
+        self.layouts = store.layouts()
+        self.data_size_of = {m.id: m.data_size for m in self.members}
+        self.table = InodeTable(store.names.inode)
+        self.cache = ExtentCache()
+        self.space, self.problems = rebuild(
+            self.data_size_of,
+            ((e.ino, member, span) for e in store.iter_extents() for member, span in e.spaces()),
+        )
+        self.slow = SlowPath(self.cache, store.space, self.data_size_of)
+        self.maker = Maker(self.space, [m.id for m in self.members])
+        self.io = MemberIO(self.members)
+
+    def inode(self, ino: int) -> Inode:
+        """Return the inode.
+
+        Raises:
+            OSError: ESTALE, there is none.
+        """
+        inode = self.table.get(ino)
+        if inode is None:
+            raise no_entry(ino)
+        return inode
+
+    @contextmanager
+    def operation(self) -> Iterator[Operation]:
+        """Run one metadata operation as one transaction.
+
+        What the body writes through ``store`` and what it `Operation.change`s
+        commit together; memory follows only after the commit, so an operation
+        that fails has not happened.
+
+        Raises:
+            OSError: EROFS on a read-only mount.
+            StoreError: the transaction failed.
+        """
+        if self.read_only:
+            raise OSError(errno.EROFS, "the mount is read-only")
+        op = Operation()
+        with self.store.transaction():
+            yield op
+            for inode, fields in op.changes:
+                self.store.names.update_inode(replace(stored_record(inode), **fields))
+        for inode, fields in op.changes:
+            for name, value in fields.items():
+                setattr(inode, "stored_size" if name == "size" else name, value)
+        self.space.hold(op.held)
+
+
+def now_ns() -> int:
+    """Return the time of day, ns since the epoch."""
+    return time.time_ns()

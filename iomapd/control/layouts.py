@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""Layout policy of directories and empty files: get, set, and the virtual xattr.
+
+Directories hand their layout to what is made in them; changing one changes new
+files only.  A file's own layout can change while it has no extents.  The text
+form, in ``user.iomapd.layout`` and on the command line, is ``key=value`` words:
+
+    unit=65536 width=0 strip_min=1048576 strip_max=1073741824 program=raid0
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from iomapd.abi.units import BLOCK
+from iomapd.control.core import now_ns
+from iomapd.errors import UsageError
+from iomapd.geometry.ranges import round_up
+from iomapd.geometry.sizes import parse_size
+
+if TYPE_CHECKING:
+    from iomapd.cache.inode import Inode
+    from iomapd.control.core import Core
+    from iomapd.meta.records import LayoutRecord
+
+XATTR: Final = b"user.iomapd.layout"
+UNIT_MAX: Final = 1 << 30
+
+
+class LayoutKeeper:
+    """Reads and changes the layout row that an inode names."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._programs = core.store.programs()
+
+    def describe(self, inode: Inode) -> dict[str, Any]:
+        """Return the layout as ``layout get --json`` shows it; sizes in bytes."""
+        row = self._core.layouts[inode.layout]
+        program = self._programs[row.program]
+        parent = self._core.store.names.parent_of(inode.ino)
+        inherited = parent is not None and self._core.inode(parent).layout == inode.layout
+        return {
+            "layout_id": row.id,
+            "unit": row.unit,
+            "width": row.width,
+            "strip_min": row.strip_min,
+            "strip_max": row.strip_max,
+            "program": program.name,
+            "sha256": program.sha256,
+            "params": list(row.params),
+            "inherited": inherited,
+        }
+
+    def text(self, inode: Inode) -> bytes:
+        """Return the layout as ``key=value`` words."""
+        row = self._core.layouts[inode.layout]
+        words = {
+            "unit": row.unit,
+            "width": row.width,
+            "strip_min": row.strip_min,
+            "strip_max": row.strip_max,
+            "program": self._programs[row.program].name,
+        }
+        return " ".join(f"{key}={value}" for key, value in words.items()).encode()
+
+    def set_text(self, inode: Inode, text: bytes) -> None:
+        """Change the layout from ``key=value`` words; EINVAL names the word."""
+        changes: dict[str, Any] = {}
+        for word in text.decode("utf-8", "replace").split():
+            key, equals, value = word.partition("=")
+            if not equals:
+                raise UsageError(f"layout: {word!r} is not key=value")
+            changes[key] = value
+        self.set(inode, **changes)
+
+    def set(self, inode: Inode, **changes: Any) -> None:
+        """Give *inode* another layout: for new extents of new files.
+
+        Args:
+            inode: a directory, or a file without extents.
+            changes: unit (bytes or "64KiB"), width (strips; 0 = all members),
+                strip_min, strip_max, program (a name the volume knows).
+
+        Raises:
+            UsageError: a value breaks a rule; OSError: the file has extents.
+        """
+        if not stat.S_ISDIR(inode.mode):
+            if not stat.S_ISREG(inode.mode):
+                raise OSError(errno.EINVAL, "only directories and files have a layout")
+            if self._core.store.space.extents(inode.ino, 0, 1 << 63 - 1, 1):
+                raise OSError(errno.EBUSY, "the file has extents; a layout is for new ones")
+        row = self._changed(self._core.layouts[inode.layout], changes)
+        with self._core.operation() as op:
+            number = self._core.store.layout_id(row)
+            op.change(inode, layout=number, ctime_ns=now_ns())
+        self._core.layouts.setdefault(number, replace(row, id=number))
+
+    def _changed(self, row: LayoutRecord, changes: dict[str, Any]) -> LayoutRecord:
+        for key, value in changes.items():
+            if value is None:
+                continue
+            if key in ("unit", "strip_min", "strip_max"):
+                row = replace(row, **{key: parse_size(value, key)})
+            elif key == "width":
+                row = replace(row, width=self._width(value))
+            elif key == "program":
+                row = replace(row, program=self._program(str(value)))
+            else:
+                raise UsageError(
+                    f"layout: unknown key {key!r}; known: unit, width, strip_min, strip_max, program"
+                )
+        return checked(replace(row, id=0))
+
+    def _width(self, value: Any) -> int:
+        try:
+            width = int(value)
+        except ValueError:
+            raise UsageError(f"layout: width {value!r} is not a number of strips") from None
+        if not 0 <= width <= len(self._core.members):
+            raise UsageError(
+                f"layout: width {width} is not in 0..{len(self._core.members)} (0 = all members)"
+            )
+        return width
+
+    def _program(self, name: str) -> int:
+        for program in self._programs.values():
+            if program.name == name:
+                return program.id
+        known = ", ".join(sorted(p.name for p in self._programs.values()))
+        raise UsageError(f"layout: the volume has no program {name!r}; it has: {known}")
+
+
+def checked(row: LayoutRecord) -> LayoutRecord:
+    """Return *row* with strip bounds rounded up to its unit.
+
+    Raises:
+        UsageError: the unit or the bounds break a rule.
+    """
+    if row.unit < BLOCK or row.unit % BLOCK or row.unit > UNIT_MAX:
+        raise UsageError(
+            f"layout: unit {row.unit} is not a multiple of {BLOCK} between {BLOCK} and {UNIT_MAX}"
+        )
+    low, high = round_up(row.strip_min, row.unit), round_up(row.strip_max, row.unit)
+    if not 0 < low <= high:
+        raise UsageError(f"layout: strip_min {low} is not in 1..strip_max {high}")
+    return replace(row, strip_min=low, strip_max=high)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""Which extents to make for a hole that is about to be written.
+
+    |<-- row 0 -->|<-- row 1 -->|<-- row 2 -->|      row = unit x width
+    [s][s][s][s]  [   wide, whole rows ...    ]      s = single strip, <= one unit
+
+  - A file's last, partial row is made of single strips, 4 KiB-granular, each on
+    the next member: a small file costs what it holds, and still spreads.
+  - Rows that a write fills, and holes inside a file beyond its first row, get
+    whole rows on all members.
+  - A file that grows by appending gets as much again as it has, between
+    strip_min and strip_max per strip, at most 1/8 of what is free: a GiB asks a
+    handful of times.  What was too much is trimmed at last close and at mount.
+
+`wanted` decides ranges (pure arithmetic); `Maker` turns a range into extents,
+narrower and shorter as room runs out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
+from iomapd.geometry.ranges import round_down, round_up
+from iomapd.mapping.extent import Extent, Strip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iomapd.control.freespace import FreeSpace
+    from iomapd.meta.records import LayoutRecord
+
+SPECULATION_SHARE: Final = 8  # at most 1/8 of the free space is made ahead of need
+
+
+class Wish(NamedTuple):
+    """A range to fill: with whole rows if *wide*, else with single strips; bytes."""
+
+    start: int
+    end: int
+    wide: bool
+    speculative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a write misses.
+
+    Attributes:
+        start, end: the hole's part under the write, bytes, block aligned.
+        hole_start, hole_end: the whole hole around it.
+        size: file size before the write.
+        free: bytes free on all members.
+    """
+
+    start: int
+    end: int
+    hole_start: int
+    hole_end: int
+    size: int
+    free: int
+
+
+def wanted(need: Need, layout: LayoutRecord, width: int) -> list[Wish]:
+    """Return the ranges to fill for *need*, in order, covering it.
+
+    Args:
+        need: see `Need`.
+        layout: unit and strip bounds, bytes.
+        width: strips of a full row, > 0.
+    """
+    row = layout.unit * width
+    tail = need.end >= need.size
+    if tail and need.start <= round_up(need.size, BLOCK) and need.size >= row:
+        return _append(need, layout, row)
+    wishes: list[Wish] = []
+    start, end = need.start, need.end
+    if start % row:
+        boundary = round_up(start, row)
+        if need.hole_start <= boundary - row and boundary <= need.hole_end and not tail:
+            start = boundary - row  # a hole inside the file: its whole row
+        else:
+            wishes.append(Wish(start, min(end, boundary), wide=False))
+            start = min(end, boundary)
+    middle = round_down(end, row)
+    if end % row and not tail and middle + row <= need.hole_end and middle >= start:
+        middle += row
+        end = middle
+    if start < middle:
+        wishes.append(Wish(start, middle, wide=True))
+        start = middle
+    if start < end:
+        wishes.append(Wish(start, end, wide=False))
+    return wishes
+
+
+def _append(need: Need, layout: LayoutRecord, row: int) -> list[Wish]:
+    """Grow an appended file: finish its row in single strips, then rows ahead of need."""
+    wishes: list[Wish] = []
+    start = need.start
+    if start % row:
+        boundary = min(round_up(start, row), need.hole_end)
+        wishes.append(Wish(start, min(boundary, round_up(need.end, BLOCK)), wide=False))
+        start = wishes[-1].end
+    if start >= need.end:
+        return wishes
+    strip = round_down(need.size // (row // layout.unit), layout.unit)
+    strip = min(max(strip, layout.strip_min), layout.strip_max)
+    ahead = min(strip * (row // layout.unit), round_down(need.free // SPECULATION_SHARE, row))
+    end = max(round_up(need.end, row), start + ahead)
+    end = min(end, round_down(need.hole_end - start, row) + start, MAX_FILE_SIZE + 1)
+    if end > start:
+        wishes.append(Wish(start, end, wide=True, speculative=end > need.end))
+        start = end
+    if start < need.end:
+        wishes.append(Wish(start, need.end, wide=False))
+    return wishes
+
+
+class Maker:
+    """Takes strips from free space and makes extents of them.
+
+    Args:
+        space: where strips come from.
+        members: member ids in member order.
+    """
+
+    def __init__(self, space: FreeSpace, members: list[int]) -> None:
+        self._space = space
+        self._members = members
+
+    def make(self, ino: int, wish: Wish, layout: LayoutRecord) -> Iterator[Extent]:
+        """Yield extents that cover *wish* from its start; fewer when room runs out.
+
+        Every extent yielded owns its space; the caller commits or releases it.
+        """
+        start = wish.start
+        while start < wish.end:
+            extent = None
+            if wish.wide:
+                extent = self._wide(ino, start, wish, layout)
+            extent = extent or self._single(ino, start, wish, layout)
+            if extent is None:
+                return
+            yield extent
+            start = extent.end
+
+    def _wide(self, ino: int, start: int, wish: Wish, layout: LayoutRecord) -> Extent | None:
+        width = layout.width or len(self._members)
+        strip_wish = round_down(-(-(wish.end - start) // width), layout.unit)
+        strip = min(max(strip_wish, layout.unit), layout.strip_max)
+        while strip >= layout.unit:
+            strips = self._strips(ino, strip, min(width, (wish.end - start) // strip))
+            if len(strips) > 1:
+                return Extent(
+                    ino, start, strip * len(strips), layout.id, layout.unit, ino, strip, strip,
+                    tuple(strips), wish.speculative,
+                )  # fmt: skip
+            self._give_back(strips, strip)
+            strip = round_down(strip // 2, layout.unit)
+        return None
+
+    def _strips(self, ino: int, length: int, width: int) -> list[Strip]:
+        strips: list[Strip] = []
+        for member in self._rotated(ino):
+            if len(strips) == width:
+                break
+            addr = self._space.members[member].take_low(length)
+            if addr is not None:
+                strips.append(Strip(member, addr))
+        return strips
+
+    def _single(self, ino: int, start: int, wish: Wish, layout: LayoutRecord) -> Extent | None:
+        # One member has nothing to spread over: its strips are as long as wished.
+        limit = layout.strip_max if len(self._members) == 1 else layout.unit - start % layout.unit
+        length = min(wish.end - start, limit)
+        order = self._rotated(ino + start // layout.unit)
+        while length >= BLOCK:
+            for member in order:
+                take = self._space.members[member]
+                addr = take.take_low(length) if length > layout.unit else take.take_high(length)
+                if addr is not None:
+                    return Extent(
+                        ino, start, length, layout.id, layout.unit, ino, length, length,
+                        (Strip(member, addr),), wish.speculative,
+                    )  # fmt: skip
+            length = round_down(length // 2, BLOCK)
+        return None
+
+    def _rotated(self, by: int) -> list[int]:
+        first = by % len(self._members)
+        return self._members[first:] + self._members[:first]
+
+    def _give_back(self, strips: list[Strip], length: int) -> None:
+        self._space.release((s.member, (s.addr, s.addr + length)) for s in strips)

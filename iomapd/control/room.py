@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""Room for files: allocation with its ladder, cutting, trimming, deleting.
+
+When room runs short, in this order: a durability point (what was freed becomes
+free), then every file's speculation is trimmed, then whatever strips are left,
+down to single blocks; only then ENOSPC.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from iomapd.abi.units import BLOCK
+from iomapd.control.policy import Need, wanted
+from iomapd.control.slowpath import FILE_END
+from iomapd.geometry.ranges import RangeSet, round_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from iomapd.cache.inode import Inode
+    from iomapd.control.core import Core
+    from iomapd.control.freespace import Space
+    from iomapd.control.points import Points
+    from iomapd.mapping.extent import Extent
+
+
+class Room:
+    """Gives and takes back the extents of files."""
+
+    def __init__(self, core: Core, points: Points) -> None:
+        self._core = core
+        self._points = points
+        self._ladder = trio.Lock()
+
+    async def allocate(self, inode: Inode, start: int, end: int) -> int:
+        """Make extents for every hole in ``[start, end)`` (bytes, block aligned).
+
+        Returns:
+            One past what is covered from *start* on: *end*, or less when the
+            volume is full.
+        """
+        if not self._fill(inode, start, end):
+            return end
+        async with self._ladder:
+            if not self._fill(inode, start, end):
+                return end
+            await self._points.make()
+            if self._fill(inode, start, end):
+                self.trim_all()
+                self._fill(inode, start, end)
+        for low, _, extent in self._core.slow.ranges(inode.ino, start, end):
+            if extent is None:
+                return low
+        return end
+
+    def _fill(self, inode: Inode, start: int, end: int) -> bool:
+        """Fill holes as far as room goes; tell whether some are left."""
+        short = False
+        holes = [(a, b) for a, b, e in self._core.slow.ranges(inode.ino, start, end) if e is None]
+        for low, high in holes:
+            made = self._make(inode, low, high)
+            short |= not made or made[-1].end < high
+        return short
+
+    def _make(self, inode: Inode, start: int, end: int) -> list[Extent]:
+        core = self._core
+        layout = core.layouts[inode.layout]
+        around = core.slow.hole_around(inode.ino, start)
+        need = Need(start, end, *around, inode.size, core.space.free)
+        width = min(layout.width or len(core.members), len(core.members))
+        made: list[Extent] = []
+        for wish in wanted(need, layout, width):
+            made.extend(core.maker.make(inode.ino, wish, layout))
+            if not made or made[-1].end < wish.end:
+                break
+        if made:
+            try:
+                with core.operation():
+                    core.store.space.put_extents(made)
+            except BaseException:
+                core.space.release(space for extent in made for space in extent.spaces())
+                raise
+            core.slow.publish(made)
+            inode.ahead |= any(extent.speculative for extent in made)
+        return made
+
+    # -- giving back
+
+    def cut(self, inode: Inode, end: int) -> tuple[list[Extent], list[Extent], list[Space]]:
+        """Plan to free what lies beyond *end* (bytes): extents gone, extents kept shorter, space.
+
+        Whole rows only: what a prefix program needs for the rows that stay, stays.
+        """
+        return plan_cut(self._core.store.space.extents(inode.ino, end, FILE_END, -1), end)
+
+    def publish_cut(self, inode: Inode, end: int, kept: list[Extent]) -> None:
+        """Make a committed cut visible in the cache."""
+        self._core.cache.invalidate(inode.ino, end // BLOCK * BLOCK, FILE_END)
+        for extent in kept:
+            self._core.cache.invalidate(inode.ino, extent.offset, FILE_END)
+        self._core.slow.publish(kept)
+
+    def trim(self, inode: Inode) -> None:
+        """Free speculative extents beyond what *inode* needs.
+
+        What is freed was never written, so no crash can bring it back and it is
+        free at once.  Writes under way are in ``first_writes`` and count as need.
+        """
+        core = self._core
+        inode.ahead = False
+        needed = max(inode.size, *(entry[1] for entry in inode.first_writes), 0)
+        if inode.written is not None:
+            needed = max(needed, inode.written.end())
+        ahead = [e for e in core.store.space.iter_extents(inode.ino) if e.speculative]
+        if not ahead:
+            return
+        gone, kept, spaces = plan_cut(ahead, needed)
+        cut = {extent.offset for extent in gone + kept}
+        settled = [e.trimmed(e.length) for e in ahead if e.offset not in cut]
+        with core.operation():
+            core.store.space.delete_extents(gone)
+            core.store.space.put_extents(kept + settled)
+        core.cache.forget(inode.ino)
+        core.space.release(spaces)
+
+    def trim_all(self) -> None:
+        """Trim the speculation of every file, open or not."""
+        for ino in self._core.store.space.speculative_inodes():
+            inode = self._core.inode(ino)
+            if inode.written is None:
+                inode.written = RangeSet(self._core.store.space.written(ino))
+            self.trim(inode)
+
+    def delete(self, inode: Inode) -> None:
+        """Delete an inode that no name and no handle leads to, and hold its space."""
+        core = self._core
+        with core.operation() as op:
+            for extent in core.store.space.iter_extents(inode.ino):
+                op.held.extend(extent.spaces())
+            core.store.space.delete_file(inode.ino)
+            core.store.names.delete_inode(inode.ino)
+        self._points.drop(inode.ino)
+        core.cache.forget(inode.ino)
+        core.table.drop(inode.ino)
+
+
+def plan_cut(extents: Iterable[Extent], end: int) -> tuple[list[Extent], list[Extent], list[Space]]:
+    """Split *extents* at *end* (bytes): ``(gone, kept shorter, freed space)``."""
+    gone: list[Extent] = []
+    kept: list[Extent] = []
+    spaces: list[Space] = []
+    for extent in extents:
+        keep = round_up(max(0, end - extent.offset), extent.row)
+        if keep >= extent.length:
+            continue
+        if keep == 0:
+            gone.append(extent)
+            spaces.extend(extent.spaces())
+            continue
+        shorter = extent.trimmed(keep)
+        kept.append(shorter)
+        spaces.extend(
+            (strip.member, (strip.addr + shorter.strip_alloc, strip.addr + extent.strip_alloc))
+            for strip in extent.strips
+        )
+    return gone, kept, spaces

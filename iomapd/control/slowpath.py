@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""The slow path: what the cache does not know is looked up in the store and published.
+
+A look-up is one indexed query of some 20 us in the event loop, with no checkpoint
+between the miss and the publication: however many requests wait for a range, it
+is looked up once.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from iomapd.abi.units import MAX_FILE_SIZE
+from iomapd.cache.extents import Known
+from iomapd.mapping.extent import check_extent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iomapd.cache.extents import ExtentCache
+    from iomapd.mapping.extent import Extent
+    from iomapd.meta.space import Space as ExtentRows
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 512  # extents read ahead per look-up
+FILE_END: Final = MAX_FILE_SIZE + 1
+
+
+class SlowPath:
+    """Answers ranges from the cache, else from the store.
+
+    Args:
+        cache: where answers are published.
+        rows: the store's extents.
+        data_size_of: data area size in bytes by member id, for checking rows.
+    """
+
+    def __init__(self, cache: ExtentCache, rows: ExtentRows, data_size_of: dict[int, int]) -> None:
+        self._cache = cache
+        self._rows = rows
+        self._data_size_of = data_size_of
+        self.lookups = 0
+
+    def ranges(self, ino: int, start: int, end: int) -> Iterator[tuple[int, int, Extent | None]]:
+        """Cut ``[start, end)`` into ``(start, end, extent)``, in order; None is a hole.
+
+        Raises:
+            BadMappingError: the store holds an extent that breaks a rule.
+        """
+        pos = start
+        while pos < end:
+            known = self._cache.find(ino, pos)
+            if known is None:
+                self._look_up(ino, pos)
+                continue
+            stop = min(known.end, end)
+            yield pos, stop, known.extent
+            pos = stop
+
+    def hole_around(self, ino: int, pos: int) -> tuple[int, int]:
+        """Return the whole hole ``[start, end)`` around *pos*, which is in one."""
+        self._look_up(ino, pos)
+        known = self._cache.find(ino, pos)
+        assert known is not None
+        assert known.extent is None
+        return self._rows.end_before(ino, pos), known.end
+
+    def publish(self, extents: list[Extent]) -> None:
+        """Publish extents that have just been committed."""
+        for extent in extents:
+            self._cache.upsert(extent.ino, Known(extent.offset, extent.end, extent))
+
+    def _look_up(self, ino: int, pos: int) -> None:
+        self.lookups += 1
+        found = self._rows.extents(ino, pos, FILE_END, WINDOW)
+        for extent in found:
+            check_extent(extent, self._data_size_of)
+        at = pos
+        for extent in found:
+            if at < extent.offset:
+                self._cache.upsert(ino, Known(at, extent.offset, None))
+            self._cache.upsert(ino, Known(extent.offset, extent.end, extent))
+            at = extent.end
+        if len(found) < WINDOW and at < FILE_END:
+            self._cache.upsert(ino, Known(at, FILE_END, None))
