@@ -1,2 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Floor 7: /dev/fuse, relays, INIT and OPEN replies: who gets which message."""
+"""Floor 7: /dev/fuse, relays, INIT and OPEN replies: who gets which message.
+
+    application -> kernel -> /dev/fuse <-> relays <-> socket pair <-> server (pyfuse3)
+
+What passes is edited on the way; abi/fuse.py has the table.
+"""
+
+from iomapd.transport.handshake import Limits, Wishes
+from iomapd.transport.mount import MountOptions
+from iomapd.transport.transport import UNMOUNTED, Transport, TransportStatistics
+
+__all__ = ["UNMOUNTED", "Limits", "MountOptions", "Transport", "TransportStatistics", "Wishes"]

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""From plain functions to one object file, by way of numba and LLVM.
+
+Each entry is compiled in nopython mode and gets a C function of its own name that calls it.
+All are joined into one module; what is not an entry becomes internal, so that LLVM can see that
+no exception is left; and what still refers to anything outside is refused.  An object file
+that needs nothing but memcpy can be loaded without numba, and cannot reach the interpreter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import llvmlite.binding as llvm
+import numba
+from numba.extending import register_jitable
+
+from iomapd.jit import machine, natives
+from iomapd.jit.sources import CompileError, reachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FunctionType
+
+assert natives  # imported for what it registers
+
+# Never returned on purpose by a compiled function; see abi: zero is not success.
+CRASHED: Final = 0
+
+# What LLVM may make of plain loops; the C library has them.
+_ALLOWED_OUTSIDE: Final = frozenset({"memcpy", "memmove", "memset"})
+
+# numpy's error model: x // 0 is 0 instead of an exception that nobody could catch.
+_ERROR_MODEL: Final = "numpy"
+
+_registered: set[FunctionType] = set()
+
+
+def build_object(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
+    """Compile *entries* and everything they call.
+
+    Returns:
+        An ELF object with one function per entry, named like it; all arguments and the
+        result are int64.
+
+    Raises:
+        CompileError: a function breaks a rule of the compiled rooms, or does not compile.
+    """
+    _register(reachable(entries), entries)
+    module = llvm.parse_assembly(f'source_filename = "{name}"')
+    target = machine.target_machine()
+    module.triple = machine.triple()
+    module.data_layout = str(target.target_data)
+    for entry in entries:
+        module.link_in(_compile(entry))
+    _make_internal(module, {entry.__name__ for entry in entries})
+    _optimise(module, target)
+    _refuse_outside_references(module, name)
+    return bytes(target.emit_object(module))
+
+
+def _register(functions: Sequence[FunctionType], entries: Sequence[Callable[..., int]]) -> None:
+    for function in functions:
+        # Registering twice would give numba two equal candidates for each call.
+        if function not in entries and function not in _registered:
+            register_jitable(error_model=_ERROR_MODEL)(function)
+            _registered.add(function)
+
+
+def _compile(entry: Callable[..., int]) -> Any:
+    """Compile one entry; return its module with a C function around it."""
+    count = entry.__code__.co_argcount
+    signature = numba.types.int64(*[numba.types.int64] * count)
+    njit: Any = numba.njit  # its annotations leave out the two switches for wrappers
+    compiler = njit(
+        signature,
+        nogil=True,
+        error_model=_ERROR_MODEL,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )
+    try:
+        (result,) = compiler(entry).overloads.values()
+    except numba.core.errors.NumbaError as error:
+        raise CompileError(f"{entry.__name__} does not compile: {error}") from error
+    module = llvm.parse_assembly(str(result.library.get_llvm_str()))
+    wrapper = _wrapper(entry.__name__, result.fndesc.llvm_func_name, count)
+    module.link_in(llvm.parse_assembly(wrapper))
+    return module
+
+
+def _wrapper(name: str, inner: str, count: int) -> str:
+    """The C function: numba's own convention returns a status and writes the result."""
+    declared = ", ".join(["ptr", "ptr"] + ["i64"] * count)
+    given = ", ".join(f"i64 %a{index}" for index in range(count))
+    passed = ", ".join(["ptr %result", "ptr %exception"] + [f"i64 %a{i}" for i in range(count)])
+    return f"""
+declare i32 @{inner}({declared})
+define i64 @{name}({given}) {{
+  %result = alloca i64
+  %exception = alloca ptr
+  %status = call i32 @{inner}({passed})
+  %returned = icmp eq i32 %status, 0
+  %value = load i64, ptr %result
+  %answer = select i1 %returned, i64 %value, i64 {CRASHED}
+  ret i64 %answer
+}}
+"""
+
+
+def _make_internal(module: Any, exported: set[str]) -> None:
+    for function in module.functions:
+        if not function.is_declaration and function.name not in exported:
+            function.linkage = "internal"
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+
+
+def _optimise(module: Any, target: Any) -> None:
+    options = llvm.create_pipeline_tuning_options(speed_level=machine.OPTIMISATION)
+    passes = llvm.create_pass_builder(target, options)
+    passes.getModulePassManager().run(module, passes)
+
+
+def _refuse_outside_references(module: Any, name: str) -> None:
+    outside = {f.name for f in module.functions if f.is_declaration}
+    outside |= {v.name for v in module.global_variables if v.is_declaration}
+    left = sorted(n for n in outside - _ALLOWED_OUTSIDE if not n.startswith("llvm."))
+    if left:
+        raise CompileError(f"unit {name} still refers to {', '.join(left)}; it must stand alone")

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Machine instructions for ``native/``: what numba puts in place of each Python twin.
+
+Importing this module registers them with numba; only build.py does so.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any, Final
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from iomapd.native import memory, syscalls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_I64: Final = ir.IntType(64)
+
+# The kernel destroys rcx and r11 and may write any memory the arguments point to.
+_SYSCALL: Final = {
+    "x86_64": ("syscall", "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9},~{rcx},~{r11},~{memory}")
+}
+
+
+def _load(bits: int, ordering: str | None = None) -> Any:
+    """Make the intrinsic for a zero-extended load of *bits* bits."""
+
+    @intrinsic
+    def load(typing_context: Any, addr: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.inttoptr(args[0], ir.IntType(bits).as_pointer())
+            if ordering:
+                return builder.load_atomic(pointer, ordering, bits // 8)
+            value = builder.load(pointer, align=1)
+            return value if bits == 64 else builder.zext(value, _I64)
+
+        return types.int64(types.int64), generate
+
+    return load
+
+
+def _store(bits: int, ordering: str | None = None) -> Any:
+    """Make the intrinsic that stores the low *bits* bits of a value."""
+
+    @intrinsic
+    def store(typing_context: Any, addr: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.inttoptr(args[0], ir.IntType(bits).as_pointer())
+            value = args[1] if bits == 64 else builder.trunc(args[1], ir.IntType(bits))
+            if ordering:
+                builder.store_atomic(value, pointer, ordering, bits // 8)
+            else:
+                builder.store(value, pointer, align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    return store
+
+
+def _emit_fence(typing_context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+_fence: Any = intrinsic(_emit_fence)
+
+
+def _emit_syscall(
+    typing_context: Any, nr: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        instruction, constraints = _SYSCALL[platform.machine()]
+        kind = ir.FunctionType(_I64, [_I64] * 7)
+        return builder.asm(kind, instruction, constraints, args, side_effect=True)
+
+    return types.int64(*[types.int64] * 7), generate
+
+
+_syscall: Any = intrinsic(_emit_syscall)
+
+
+def _overload_load(twin: Callable[..., Any], native: Any) -> None:
+    overload(twin)(lambda addr: lambda addr: native(addr))
+
+
+def _overload_store(twin: Callable[..., Any], native: Any) -> None:
+    overload(twin)(lambda addr, value: lambda addr, value: native(addr, value))
+
+
+_overload_load(memory.load8, _load(8))
+_overload_load(memory.load16, _load(16))
+_overload_load(memory.load32, _load(32))
+_overload_load(memory.load64, _load(64))
+_overload_store(memory.store8, _store(8))
+_overload_store(memory.store16, _store(16))
+_overload_store(memory.store32, _store(32))
+_overload_store(memory.store64, _store(64))
+_overload_load(memory.load_acquire, _load(64, "acquire"))
+_overload_store(memory.store_release, _store(64, "release"))
+overload(memory.fence)(lambda: lambda: _fence())
+overload(syscalls.syscall)(
+    lambda number, a, b, c, d, e, f: (
+        lambda number, a, b, c, d, e, f: _syscall(number, a, b, c, d, e, f)
+    )
+)

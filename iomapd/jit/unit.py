@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""A unit: functions compiled together, kept as one object file, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from iomapd.jit import cache, machine
+from iomapd.jit.sources import CompileError, unit_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Unit:
+    """Compiled functions of one object file; keep it as long as any of them may run.
+
+    Attributes:
+        name: what the unit is called, in file names and messages.
+        key: hex SHA-256 of everything the object file depends on.
+        compiled: whether this process had to compile it; False on the warm path.
+        path: its object file, or None when no directory could be used.
+    """
+
+    def __init__(
+        self, name: str, key: str, data: bytes, entries: Sequence[Callable[..., int]],
+        *, compiled: bool, path: Path | None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.key = key
+        self.compiled = compiled
+        self.path = path
+        self._engine = machine.load_object(data)
+        self._entries = {entry.__name__: _nr_arguments(entry) for entry in entries}
+
+    def address(self, name: str) -> int:
+        """Return the address of the entry *name*, for compiled code that calls by pointer.
+
+        Raises:
+            KeyError: the unit has no such entry.
+        """
+        self._entries[name]
+        return int(self._engine.get_function_address(name))
+
+    def function(self, name: str) -> Callable[..., int]:
+        """Return the entry *name* as a Python callable that gives up the interpreter lock.
+
+        Arguments and result are 64-bit signed integers.
+
+        Raises:
+            KeyError: the unit has no such entry.
+        """
+        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self._entries[name])
+        function: Any = kind(self.address(name))
+        function.unit = self  # the code lives as long as the callable does
+        return function  # type: ignore[no-any-return]
+
+
+def load_unit(
+    name: str, entries: Sequence[Callable[..., int]], directory: Path | None = None
+) -> Unit:
+    """Compile *entries* together, or load what an earlier process compiled.
+
+    Every entry takes and returns int64; so do all functions it reaches.  Entries and callees
+    stay plain Python: the same functions run in the interpreter as their own oracle.
+
+    Args:
+        name: of the unit; letters, digits and dashes.
+        entries: plain functions with distinct names and positional arguments only.
+        directory: where object files are kept; by default that of the effective user.
+
+    Raises:
+        CompileError: a function breaks a rule of the compiled rooms, or does not compile.
+    """
+    if len({entry.__name__ for entry in entries}) != len(entries):
+        raise CompileError(f"unit {name}: two entries have the same name")
+    key = unit_key(name, entries)
+    store = cache.ObjectStore.open(directory)
+    data = store.load(name, key) if store else None
+    compiled = data is None
+    if data is None:
+        # numba is imported here and nowhere on the warm path.
+        from iomapd.jit.build import build_object
+
+        data = build_object(name, entries)
+        if store:
+            store.save(name, key, data)
+    path = store.path_of(name, key) if store else None
+    return Unit(name, key, data, entries, compiled=compiled, path=path)
+
+
+def _nr_arguments(entry: Callable[..., int]) -> int:
+    return int(entry.__code__.co_argcount)

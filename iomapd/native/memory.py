@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""Loads, stores and fences at raw addresses: the Python twins.
+
+Interpreted, these functions work through ctypes; compiled, ``jit/natives.py`` replaces each by
+one or two machine instructions.  Both do the same to the same bytes, so the interpreter stays
+the oracle of everything built on them.
+
+Addresses and values are plain ints.  Narrow loads are zero-extended; 64-bit loads are signed,
+like every quantity in compiled code.  Stores keep the low bits.  Nothing is checked: a wrong
+address ends the process, in both worlds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+
+# Acquiring a lock is an atomic read-modify-write, a full barrier on every architecture that
+# CPython runs on; that is all the interpreted fence needs.
+_BARRIER = threading.Lock()
+
+
+def load8(addr: int) -> int:
+    """Return the byte at *addr*, 0..255."""
+    return ctypes.c_uint8.from_address(addr).value
+
+
+def load16(addr: int) -> int:
+    """Return the 16-bit word at *addr*, zero-extended."""
+    return ctypes.c_uint16.from_address(addr).value
+
+
+def load32(addr: int) -> int:
+    """Return the 32-bit word at *addr*, zero-extended."""
+    return ctypes.c_uint32.from_address(addr).value
+
+
+def load64(addr: int) -> int:
+    """Return the 64-bit word at *addr*, signed."""
+    return ctypes.c_int64.from_address(addr).value
+
+
+def store8(addr: int, value: int) -> None:
+    """Store the low byte of *value* at *addr*."""
+    ctypes.c_uint8.from_address(addr).value = value
+
+
+def store16(addr: int, value: int) -> None:
+    """Store the low 16 bits of *value* at *addr*."""
+    ctypes.c_uint16.from_address(addr).value = value
+
+
+def store32(addr: int, value: int) -> None:
+    """Store the low 32 bits of *value* at *addr*."""
+    ctypes.c_uint32.from_address(addr).value = value
+
+
+def store64(addr: int, value: int) -> None:
+    """Store the low 64 bits of *value* at *addr*."""
+    ctypes.c_int64.from_address(addr).value = value
+
+
+def load_acquire(addr: int) -> int:
+    """Return the signed 64-bit word at *addr*; later accesses stay behind it.
+
+    *addr* is a multiple of 8.
+    """
+    return ctypes.c_int64.from_address(addr).value
+
+
+def store_release(addr: int, value: int) -> None:
+    """Store *value* in the 64-bit word at *addr*; earlier accesses stay before it.
+
+    *addr* is a multiple of 8.
+    """
+    ctypes.c_int64.from_address(addr).value = value
+
+
+def fence() -> None:
+    """Order every earlier load and store before every later one, for all threads."""
+    with _BARRIER:
+        pass

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""System calls in the kernel's own convention: a result, or ``-errno``.
+
+Only `syscall` has a compiled twin (one instruction, see ``jit/natives.py``); the functions below
+it are ordinary code on top, interpreted and compiled from the same text.  A call that waits
+does not hold the interpreter lock, in either world.
+
+The numbers are those of x86-64.  Another architecture needs its own numbers here and its own
+instruction in ``jit/natives.py``; `compiled_here` says whether this one has both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from typing import Final
+
+NR_READ: Final = 0
+NR_WRITE: Final = 1
+NR_SENDTO: Final = 44
+NR_RECVFROM: Final = 45
+NR_PPOLL: Final = 271
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.syscall.argtypes = [ctypes.c_long] * 7
+
+
+def compiled_here() -> bool:
+    """Tell whether this machine's architecture has system call numbers here."""
+    return platform.machine() == "x86_64"
+
+
+def syscall(number: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
+    """Make system call *number*; unused arguments are 0.
+
+    Returns:
+        The kernel's result, or the negated errno.
+    """
+    result: int = _libc.syscall(number, a, b, c, d, e, f)
+    return result if result != -1 else -ctypes.get_errno()
+
+
+def read(fd: int, addr: int, size: int) -> int:
+    """Take up to *size* bytes from *fd* to *addr*: `man 2 read`."""
+    return syscall(NR_READ, fd, addr, size, 0, 0, 0)
+
+
+def write(fd: int, addr: int, size: int) -> int:
+    """Give the *size* bytes at *addr* to *fd*: `man 2 write`."""
+    return syscall(NR_WRITE, fd, addr, size, 0, 0, 0)
+
+
+def recv(fd: int, addr: int, size: int, flags: int) -> int:
+    """Take one message of up to *size* bytes from *fd* to *addr*: `man 2 recv`.
+
+    With MSG_TRUNC in *flags* the result is the length of the message, even above *size*.
+    """
+    return syscall(NR_RECVFROM, fd, addr, size, flags, 0, 0)
+
+
+def send(fd: int, addr: int, size: int, flags: int) -> int:
+    """Give the *size* bytes at *addr* to *fd* as one message: `man 2 send`."""
+    return syscall(NR_SENDTO, fd, addr, size, flags, 0, 0)
+
+
+def ppoll(addr: int, count: int, timeout_addr: int) -> int:
+    """Wait for one of the *count* ``struct pollfd`` at *addr*: `man 2 ppoll`.
+
+    Args:
+        addr: address of the array; 8 bytes each: fd i32, events i16, revents i16.
+        count: number of entries.
+        timeout_addr: address of a ``struct timespec``, or 0 to wait without end.
+    """
+    return syscall(NR_PPOLL, addr, count, timeout_addr, 0, 0, 0)

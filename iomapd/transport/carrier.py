@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: MIT
+"""The relays of one mount at work: compiled loops, their threads, their memory and their end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Final
+
+from iomapd.abi.fuse import (
+    BUFFER_HEADER_SIZE,
+    IN_HEADER_SIZE,
+    IN_OPCODE,
+    IN_UNIQUE,
+    MIN_READ_BUFFER,
+)
+from iomapd.jit import Unit, load_unit
+from iomapd.native.memory import load32, load64
+from iomapd.native.region import Region
+from iomapd.native.syscalls import read
+from iomapd.transport import block as fields
+from iomapd.transport.pair import hang_up, message_capacity, open_pair
+from iomapd.transport.pending import outstanding
+from iomapd.transport.relays import EIO, notifier, refuse, relay_in, relay_out, wants_reply
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+# The largest request this protocol can carry through libfuse, and room for names beside it.
+_BUFFER: Final = (1 << 20) + BUFFER_HEADER_SIZE + MIN_READ_BUFFER
+_JOIN_INTERVAL: Final = 0.01  # s
+
+
+def compile_relays() -> Unit:
+    """Compile the relays, or load them; takes seconds once per machine and version.
+
+    Raises:
+        CompileError: numba cannot compile here.
+    """
+    return load_unit("relays", [relay_in, relay_out, notifier])
+
+
+class Carrier:
+    """Carries messages between /dev/fuse and one end of a socket pair, in three threads.
+
+    Args:
+        unit: the compiled relays.
+        pair: our end, blocking.
+        send_buffer: bytes of notifications that may wait.
+    """
+
+    def __init__(self, unit: Unit, pair: socket.socket, send_buffer: int) -> None:
+        self._unit = unit
+        self._pair = pair
+        self._queue_in, self._queue_out = open_pair(send_buffer)
+        self._block = Region(fields.BLOCK_SIZE)
+        fields.prepare(self._block.addr)
+        self._buffers = [Region(_BUFFER) for _ in range(3)]
+        self._threads: dict[str, threading.Thread] = {}
+        self._dev = -1
+
+    @property
+    def capacity(self) -> int:
+        """Largest message, bytes, that the pair and the relays' buffers carry."""
+        return min(message_capacity(self._pair), _BUFFER)
+
+    def start(self, dev: int, on_end: Callable[[int], None]) -> None:
+        """Start carrying.
+
+        Args:
+            dev: /dev/fuse after INIT, O_NONBLOCK; stays the caller's.
+            on_end: called with the status of relay_in, from its thread, when that ends.
+        """
+        self._dev = dev
+        pair, block = self._pair.fileno(), self._block.addr
+        buffer_in, buffer_out, buffer_notifier = (b.addr for b in self._buffers)
+        calls: dict[str, tuple[int, ...]] = {
+            "relay_out": (dev, pair, self._queue_in.fileno(), block, buffer_out, _BUFFER),
+            "notifier": (dev, self._queue_out.fileno(), block, buffer_notifier, _BUFFER),
+            "relay_in": (dev, pair, block, buffer_in, _BUFFER),
+        }
+        for name, arguments in calls.items():
+            ended = on_end if name == "relay_in" else None
+            thread = threading.Thread(
+                target=self._run, args=(name, arguments, ended), name=f"iomapd-{name}", daemon=True
+            )
+            self._threads[name] = thread
+            thread.start()
+
+    def _run(
+        self, name: str, arguments: tuple[int, ...], ended: Callable[[int], None] | None
+    ) -> None:
+        status = self._unit.function(name)(*arguments)
+        log.debug("%s ended with status %d", name, status)
+        if ended:
+            ended(status)
+
+    def counter(self, offset: int) -> int:
+        """Return the counter at *offset* of block.py."""
+        return load64(self._block.addr + offset)
+
+    def stop(self) -> None:
+        """End all three loops, whatever they wait for, and give their memory back.
+
+        Replies that the server has sent are still delivered; requests that nobody will
+        answer any more fail with EIO.  Must not be called from `on_end`.
+        """
+        hang_up(self._pair)
+        for name in ("relay_in", "relay_out"):
+            self._join(name)
+        hang_up(self._queue_in)
+        if notifying := self._threads.get("notifier"):
+            # It may wait in the kernel for a page whose READ only we can still answer.
+            while notifying.is_alive():
+                self._refuse_everything()
+                notifying.join(_JOIN_INTERVAL)
+            self._refuse_everything()
+        self._threads.clear()
+        self._queue_in.close()
+        self._queue_out.close()
+        for region in (*self._buffers, self._block):
+            region.close()
+
+    def _join(self, name: str) -> None:
+        if thread := self._threads.get(name):
+            thread.join()
+
+    def _refuse_everything(self) -> None:
+        """Fail all requests that the server holds, and all that nobody has read yet."""
+        block, buffer = self._block.addr, self._buffers[0].addr
+        for unique in outstanding(block + fields.PENDING):
+            refuse(self._dev, block, unique, EIO)
+        while read(self._dev, buffer, _BUFFER) >= IN_HEADER_SIZE:
+            if wants_reply(load32(buffer + IN_OPCODE)):
+                refuse(self._dev, block, load64(buffer + IN_UNIQUE), EIO)
