@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""How a command speaks: tables and JSON on stdout, progress on stderr and on a terminal only.
+
+Tables are plain aligned columns, so that ``awk`` reads them as well as people do, and never
+fold to the width of a terminal that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is (0: unknown)."""
+
+
+def echo(text: str = "") -> None:
+    """Write a line of data to stdout."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Write a line to stderr: what a person wants to know and a pipe does not."""
+    typer.echo(text, err=True)
+
+
+def echo_json(body: dict[str, Any]) -> None:
+    """Write one JSON document to stdout; sizes stay integers, in bytes."""
+    typer.echo(json.dumps(body, indent=2))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]], left: str = "") -> str:
+    """Lay out *rows* under *head* in aligned columns.
+
+    Args:
+        head: column titles.
+        rows: cells, converted with `str`; every row as long as *head*.
+        left: titles of the columns that are words, separated by blanks; the
+            others are numbers and stand on the right.
+
+    Returns:
+        Lines without trailing blanks, joined by newlines.
+    """
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    words = set(left.split())
+    lines = []
+    for row in cells:
+        columns = [
+            cell.ljust(width) if title in words else cell.rjust(width)
+            for cell, width, title in zip(row, widths, head, strict=True)
+        ]
+        lines.append("  ".join(columns).rstrip())
+    return "\n".join(lines)
+
+
+def style(text: str, colour: str) -> str:
+    """Colour *text* when stdout is a terminal and NO_COLOR (no-color.org) is not set."""
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+        return text
+    return typer.style(text, fg=colour)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Show a progress bar on stderr while the block runs; nothing unless stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda what, done, total: None
+        return
+    # rich costs 0.1 s to import, so only those who look at a bar pay for it.
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        yield report
