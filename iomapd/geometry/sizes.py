@@ -22,7 +22,7 @@ _SIZE: Final = re.compile(r"([0-9]{1,19})\s*(B|KiB|MiB|GiB|TiB)?", re.ASCII)
 
 
 def parse_size(text: str | int, what: str = "size") -> int:
-    """Read a size.
+    """Read a size of the command line.
 
     Args:
         text: what the user wrote; an integer means bytes.
@@ -34,18 +34,30 @@ def parse_size(text: str | int, what: str = "size") -> int:
     Raises:
         UsageError: *text* is not a size; the message names *what*, the value and the rule.
     """
+    try:
+        return read_size(text)
+    except ValueError as exc:
+        raise UsageError(f"{what} = {text}: {exc}") from None
+
+
+def read_size(value: object) -> int:
+    """Read a size; like `parse_size`, but the error is the broken rule alone.
+
+    Raises:
+        ValueError: *value* is not a size; the message is the rule.
+    """
     # bool is an int to Python and a slip to everybody else.
-    if isinstance(text, bool) or not isinstance(text, str | int):
-        raise UsageError(f"{what} = {text!r}: {RULE}")
-    if isinstance(text, int):
-        nbytes = text
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(RULE)
+    if isinstance(value, int):
+        nbytes = value
     else:
-        match = _SIZE.fullmatch(text.strip())
+        match = _SIZE.fullmatch(value.strip())
         if match is None:
-            raise UsageError(f'{what} = "{text}": {RULE}')
+            raise ValueError(RULE)
         nbytes = int(match[1]) * FACTORS[match[2] or "B"]
     if not 0 <= nbytes <= MAX_FILE_SIZE:
-        raise UsageError(f"{what} = {text}: a size lies between 0 and 2^63 - 1 bytes")
+        raise ValueError("a size lies between 0 and 2^63 - 1 bytes")
     return nbytes
 
 
