@@ -43,8 +43,10 @@ def _show(counters: dict[str, Any], before: dict[str, Any], elapsed: float, json
 
 
 def flatten(counters: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield ``("cache.hits", 7)`` for ``{"cache": {"hits": 7}}``; lists count as one value."""
+    """Yield ``("cache.hits", 7)`` for ``{"cache": {"hits": 7}}``; list items go by their index."""
     for key, value in counters.items():
+        if isinstance(value, list):
+            value = {str(index): item for index, item in enumerate(value)}
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{key}.")
         else:
