@@ -100,7 +100,7 @@ class Files:
         """
         if self._core.read_only:
             raise OSError(errno.EROFS, "the mount is read-only")
-        if pos + len(data) > MAX_FILE_SIZE:
+        if pos + len(data) > FILE_END:
             raise OSError(errno.EFBIG, f"a write at {pos} ends beyond the largest file")
         while True:
             gap = self._leaves_gap(inode, pos)

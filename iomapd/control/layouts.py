@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi.units import BLOCK
 from iomapd.control.core import now_ns
+from iomapd.control.slowpath import FILE_END
 from iomapd.errors import UsageError
 from iomapd.geometry.ranges import round_up
 from iomapd.geometry.sizes import parse_size
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 XATTR: Final = b"user.iomapd.layout"
 UNIT_MAX: Final = 1 << 30
+KEYS: Final = ("unit", "width", "strip_min", "strip_max", "program")
 
 
 class LayoutKeeper:
@@ -91,7 +93,7 @@ class LayoutKeeper:
         if not stat.S_ISDIR(inode.mode):
             if not stat.S_ISREG(inode.mode):
                 raise OSError(errno.EINVAL, "only directories and files have a layout")
-            if self._core.store.space.extents(inode.ino, 0, 1 << 63 - 1, 1):
+            if self._core.store.space.extents(inode.ino, 0, FILE_END, 1):
                 raise OSError(errno.EBUSY, "the file has extents; a layout is for new ones")
         row = self._changed(self._core.layouts[inode.layout], changes)
         with self._core.operation() as op:
@@ -104,15 +106,14 @@ class LayoutKeeper:
             if value is None:
                 continue
             if key in ("unit", "strip_min", "strip_max"):
-                row = replace(row, **{key: parse_size(value, key)})
+                sizes: dict[str, Any] = {key: parse_size(value, key)}
+                row = replace(row, **sizes)
             elif key == "width":
                 row = replace(row, width=self._width(value))
             elif key == "program":
                 row = replace(row, program=self._program(str(value)))
             else:
-                raise UsageError(
-                    f"layout: unknown key {key!r}; known: unit, width, strip_min, strip_max, program"
-                )
+                raise UsageError(f"layout: unknown key {key!r}; known: {', '.join(KEYS)}")
         return checked(replace(row, id=0))
 
     def _width(self, value: Any) -> int:

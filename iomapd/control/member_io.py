@@ -94,12 +94,17 @@ class MemberIO:
             done = self._try_nowait(seat, addr, views, writing=writing)
             if done < total:
                 rest.append((seat, addr + done, _skip(views, done)))
+        if not rest:
+            return
+        errors: list[MemberError] = []
         if len(rest) == 1:
-            await self._in_thread(*rest[0], writing)
-        elif rest:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            await self._in_thread(*rest[0], writing, errors)
+        else:
+            async with trio.open_nursery() as nursery:
                 for job in rest:
-                    nursery.start_soon(self._in_thread, *job, writing)
+                    nursery.start_soon(self._in_thread, *job, writing, errors)
+        if errors:
+            raise errors[0]
 
     def _try_nowait(self, seat: _Seat, addr: int, views: list[memoryview], *, writing: bool) -> int:
         if writing and not seat.nowait_writes:
@@ -115,8 +120,14 @@ class MemberIO:
             return 0  # a real error shows again in the thread, where it is reported
 
     async def _in_thread(
-        self, seat: _Seat, addr: int, views: list[memoryview], writing: bool
+        self,
+        seat: _Seat,
+        addr: int,
+        views: list[memoryview],
+        writing: bool,
+        errors: list[MemberError],
     ) -> None:
+        # Errors are collected: each member's is logged, the caller gets one.
         seat.counters.in_threads += 1
         try:
             await trio.to_thread.run_sync(
@@ -126,7 +137,7 @@ class MemberIO:
             seat.counters.errors += 1
             verb = "write" if writing else "read"
             log.error("member %s: %s at %d: %s", seat.member.path, verb, addr, exc.strerror)
-            raise MemberError(f"{seat.member.path}: {verb} at {addr}: {exc.strerror}") from exc
+            errors.append(MemberError(f"{seat.member.path}: {verb} at {addr}: {exc.strerror}"))
 
     async def flush(self, members: Iterable[int]) -> set[int]:
         """Fdatasync *members* side by side; return those that failed, now or before.
@@ -136,7 +147,7 @@ class MemberIO:
         "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
         """
         wanted = set(members)
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with trio.open_nursery() as nursery:
             for member in wanted:
                 nursery.start_soon(self._flush_one, self._seats[member])
         return {member for member in wanted if self._seats[member].failed}

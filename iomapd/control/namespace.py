@@ -37,6 +37,8 @@ class Namespace:
         self._core = core
         self._names = core.store.names
         self._lookups: dict[int, int] = {}
+        # Unlinked while the kernel knows them; the table may have evicted them.
+        self._orphans: set[int] = set()
 
     # -- the kernel's references
 
@@ -51,8 +53,10 @@ class Namespace:
             self._lookups[ino] = left
             return None
         self._lookups.pop(ino, None)
-        inode = self._core.table.get(ino)
-        return inode if inode is not None and inode.nlink == 0 else None
+        if ino not in self._orphans:
+            return None
+        self._orphans.discard(ino)
+        return self._core.table.get(ino)
 
     def is_known(self, ino: int) -> bool:
         """Tell whether the kernel holds references to *ino*."""
@@ -162,6 +166,7 @@ class Namespace:
             self._names.unlink(parent.ino, name)
             self._stamp(op, parent)
             op.change(inode, nlink=inode.nlink - 1, ctime_ns=now_ns())
+        self._note_orphan(inode)
         return inode
 
     def rmdir(self, parent_ino: int, name: bytes) -> Inode:
@@ -174,6 +179,7 @@ class Namespace:
             self._names.unlink(parent.ino, name)
             self._stamp(op, parent, links=-1)
             op.change(inode, nlink=0, ctime_ns=now_ns())
+        self._note_orphan(inode)
         return inode
 
     # -- renaming
@@ -208,6 +214,8 @@ class Namespace:
             self._stamp(op, source_dir, links=-is_dir)
             self._stamp(op, target_dir, links=is_dir - (is_dir and replaced is not None))
             op.change(inode, ctime_ns=now)
+        if replaced is not None:
+            self._note_orphan(replaced)
         return replaced
 
     def exchange(self, one: tuple[int, bytes], other: tuple[int, bytes]) -> None:
@@ -244,6 +252,10 @@ class Namespace:
         return ino
 
     # -- rules
+
+    def _note_orphan(self, inode: Inode) -> None:
+        if inode.nlink == 0 and self.is_known(inode.ino):
+            self._orphans.add(inode.ino)
 
     def _directory(self, ino: int) -> Inode:
         inode = self._core.inode(ino)

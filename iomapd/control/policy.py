@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
+from iomapd.abi.units import BLOCK
 from iomapd.geometry.ranges import round_down, round_up
 from iomapd.mapping.extent import Extent, Strip
 
@@ -109,7 +109,7 @@ def _append(need: Need, layout: LayoutRecord, row: int) -> list[Wish]:
     strip = min(max(strip, layout.strip_min), layout.strip_max)
     ahead = min(strip * (row // layout.unit), round_down(need.free // SPECULATION_SHARE, row))
     end = max(round_up(need.end, row), start + ahead)
-    end = min(end, round_down(need.hole_end - start, row) + start, MAX_FILE_SIZE + 1)
+    end = min(end, round_down(need.hole_end - start, row) + start)
     if end > start:
         wishes.append(Wish(start, end, wide=True, speculative=end > need.end))
         start = end

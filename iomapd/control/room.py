@@ -58,11 +58,16 @@ class Room:
 
     def _fill(self, inode: Inode, start: int, end: int) -> bool:
         """Fill holes as far as room goes; tell whether some are left."""
-        short = False
-        holes = [(a, b) for a, b, e in self._core.slow.ranges(inode.ino, start, end) if e is None]
-        for low, high in holes:
-            made = self._make(inode, low, high)
-            short |= not made or made[-1].end < high
+        short, pos = False, start
+        while pos < end:
+            # Looked up anew each time: what was made may reach beyond its hole.
+            ranges = self._core.slow.ranges(inode.ino, pos, end)
+            hole = next(((low, high) for low, high, extent in ranges if extent is None), None)
+            if hole is None:
+                break
+            made = self._make(inode, *hole)
+            short |= not made or made[-1].end < hole[1]
+            pos = hole[1]
         return short
 
     def _make(self, inode: Inode, start: int, end: int) -> list[Extent]:
@@ -114,7 +119,7 @@ class Room:
         needed = max(inode.size, *(entry[1] for entry in inode.first_writes), 0)
         if inode.written is not None:
             needed = max(needed, inode.written.end())
-        ahead = [e for e in core.store.space.iter_extents(inode.ino) if e.speculative]
+        ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
         gone, kept, spaces = plan_cut(ahead, needed)

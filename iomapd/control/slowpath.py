@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from iomapd.abi.units import MAX_FILE_SIZE
+from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.cache.extents import Known
+from iomapd.geometry.ranges import round_down
 from iomapd.mapping.extent import check_extent
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WINDOW: Final = 512  # extents read ahead per look-up
-FILE_END: Final = MAX_FILE_SIZE + 1
+FILE_END: Final = round_down(MAX_FILE_SIZE, BLOCK)
+"""Where data must end, bytes: sizes reach 2**63 - 1, block ranges must not overflow in the store."""
 
 
 class SlowPath:

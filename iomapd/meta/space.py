@@ -71,14 +71,19 @@ class Space:
         ).fetchone()
         return row[0] if row else 0
 
-    def allocated(self, ino: int, end: int) -> int:
-        """Return the bytes that extents of *ino* own; speculation counts up to *end* only."""
+    def allocated(self, ino: int) -> int:
+        """Return the bytes that extents of *ino* own, speculative ones left out."""
         row = self._execute(
-            "SELECT sum(CASE WHEN speculative=1 AND start+length>? THEN max(0,?-start) "
-            "ELSE length END) FROM extent WHERE ino=?",
-            (end, end, ino),
+            "SELECT sum(length) FROM extent WHERE ino=? AND speculative=0", (ino,)
         ).fetchone()
         return row[0] or 0
+
+    def speculative(self, ino: int) -> list[Extent]:
+        """Return the speculative extents of *ino*, in order."""
+        found = self._execute(
+            f"SELECT {_COLUMNS} {_FROM} WHERE ino=? AND speculative=1 ORDER BY start", (ino,)
+        )
+        return [_decode(row) for row in found]
 
     def put_extents(self, extents: Iterable[Extent]) -> None:
         """Insert or replace extents by (ino, offset)."""

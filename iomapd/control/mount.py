@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""The control plane of one mount, from its parts: begin, serve, end.
+
+begin   enter a generation, delete orphans, trim speculation
+run     durability points, until cancelled
+end     delete orphans, trim, last point, close the store, give up the members
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from iomapd.control import report
+from iomapd.control.attributes import AttributeKeeper
+from iomapd.control.core import Core
+from iomapd.control.files import Files
+from iomapd.control.layouts import LayoutKeeper
+from iomapd.control.namespace import Namespace
+from iomapd.control.points import Points
+from iomapd.control.room import Room
+from iomapd.control.slots import holding
+from iomapd.errors import IomapdError, UsageError
+from iomapd.volume.member import write_generation
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from iomapd.cache.inode import Inode
+    from iomapd.meta.store import Store
+    from iomapd.volume.member import Member
+
+log = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """Everything that may wait, of one mount.
+
+    Args:
+        store: open; this owns it from now on.
+        members: open, in index order; this owns them from now on.
+        read_only: write nothing.
+        atime: raise access times, as relatime.
+    """
+
+    def __init__(
+        self, store: Store, members: Sequence[Member], *, read_only: bool, atime: bool = True
+    ) -> None:
+        self.core = Core(store, members, read_only=read_only)
+        if self.core.problems and not read_only:
+            for problem in self.core.problems:
+                log.error("%s; the volume is mounted read-only", problem)
+            self.core.read_only = True
+        self.points = Points(self.core)
+        self.room = Room(self.core, self.points)
+        self.files = Files(self.core, self.points, self.room, atime=atime)
+        self.names = Namespace(self.core)
+        self.attributes = AttributeKeeper(self.core)
+        self.layouts = LayoutKeeper(self.core)
+
+    def begin(self) -> None:
+        """Enter the volume: generation, orphans, speculation; blocks, before serving."""
+        core = self.core
+        if core.read_only:
+            return
+        generation = core.store.begin_generation()
+        for member in core.members:
+            write_generation(member, generation)
+        core.store.settle_generation()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        for ino in self.core.store.names.orphans():
+            self.room.delete(self.core.inode(ino))
+        self.room.trim_all()
+
+    async def end(self) -> None:
+        """Make everything durable and let go; raises nothing, logs what failed."""
+        core = self.core
+        try:
+            if not core.read_only:
+                # An unmount sends no FORGETs: what is unlinked goes now.
+                self._sweep()
+                await self.points.make_now()
+        except (IomapdError, OSError) as exc:
+            log.error("at the end of the mount: %s", exc)
+        finally:
+            # The last close of the store moves its log into the database file.
+            await trio.to_thread.run_sync(core.store.close)
+            for member in core.members:
+                member.close()
+
+    # -- for fuse/
+
+    async def forgotten(self, ino: int, count: int) -> None:
+        """The kernel gave back *count* references; delete what nobody can reach."""
+        inode = self.names.forget(ino, count)
+        if inode is not None and not self.core.read_only:
+            await self.delete(inode)
+
+    async def delete(self, inode: Inode) -> None:
+        """Delete an inode if no name leads to it and the kernel does not know it."""
+        if inode.nlink or self.names.is_known(inode.ino):
+            return
+        async with holding(inode):
+            if not self.names.is_known(inode.ino) and inode.nlink == 0:
+                self.room.delete(inode)
+
+    async def settle_before_replacing(self, old: tuple[int, bytes], new: tuple[int, bytes]) -> None:
+        """Make a point if renaming *old* onto *new* could lose both after a power cut.
+
+        Programs that replace a file by rename without fsync expect the old or
+        the new content (ext4's auto_da_alloc); without this the new name could
+        be durable before the data.
+        """
+        names = self.core.store.names
+        ino = names.find(*old)
+        if ino is None or names.find(*new) is None:
+            return
+        inode = self.core.table.peek(ino)
+        if inode is not None and self.points.is_pending(inode):
+            await self.points.make()
+
+    def closed(self, inode: Inode) -> None:
+        """A handle was closed: trim what was made ahead of need at the last one."""
+        inode.opens -= 1
+        if not inode.opens and inode.ahead and not self.core.read_only:
+            self.room.trim(inode)
+
+    # -- for the admin socket
+
+    def handlers(self) -> dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]]:
+        """Return the admin requests the control plane answers."""
+        return {
+            "map": self._map,
+            "layout.get": self._layout_get,
+            "layout.set": self._layout_set,
+            "point": self._point,
+        }
+
+    def _named(self, request: dict[str, Any]) -> Inode:
+        if "ino" in request:
+            return self.core.inode(int(request["ino"]))
+        return self.core.inode(self.names.resolve(os.fsencode(str(request["path"]))))
+
+    async def _map(self, request: dict[str, Any]) -> dict[str, Any]:
+        inode = self._named(request)
+        if not stat.S_ISREG(inode.mode):
+            raise UsageError("only regular files have a mapping")
+        # What the members hold must be what the map speaks of.
+        await self.points.make()
+        return report.map_file(self.core, inode)
+
+    async def _layout_get(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self.layouts.describe(self._named(request))
+
+    async def _layout_set(self, request: dict[str, Any]) -> dict[str, Any]:
+        inode = self._named(request)
+        changes = {k: v for k, v in request.items() if k not in ("ino", "path")}
+        self.layouts.set(inode, **changes)
+        return self.layouts.describe(inode)
+
+    async def _point(self, _: dict[str, Any]) -> dict[str, Any]:
+        await self.points.make()
+        return {}

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""What people ask a mount: info, map, statfs, blocks of a file.  Plain data, bytes as integers."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from iomapd.abi.units import BLOCK
+from iomapd.control.slowpath import FILE_END
+from iomapd.dataplane.pieces import map_extent
+from iomapd.geometry.ranges import RangeSet, round_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from iomapd.cache.inode import Inode
+    from iomapd.control.core import Core
+    from iomapd.control.namespace import Attributes
+    from iomapd.control.points import Points
+
+INFO_SCHEMA = {"schema": "iomapd.info", "version": 1}
+MAP_SCHEMA = {"schema": "iomapd.map", "version": 1}
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A contiguous piece of a file on one member; bytes."""
+
+    offset: int
+    length: int
+    type: str
+    member: int
+    addr: int
+
+    def continues(self, other: _Piece) -> bool:
+        """Tell whether *other* follows this one in the file and on the member."""
+        return (self.offset + self.length, self.addr + self.length, self.type, self.member) == (
+            other.offset,
+            other.addr,
+            other.type,
+            other.member,
+        )
+
+
+def allocated(core: Core, attributes: Attributes) -> int:
+    """Return what a file occupies, bytes: what deleting it would give back after a close.
+
+    Space made ahead of need counts as far as it would survive the trim.
+    """
+    if not stat.S_ISREG(attributes.mode):
+        return 0
+    total = core.store.space.allocated(attributes.ino)
+    for extent in core.store.space.speculative(attributes.ino):
+        inside = max(0, attributes.size - extent.offset)
+        total += min(extent.length, round_up(inside, extent.row))
+    return total
+
+
+def map_file(core: Core, inode: Inode) -> dict[str, Any]:
+    """Return the ``map --json`` body: one entry per contiguous piece of a member."""
+    members = {m.id: m for m in core.members}
+    written = RangeSet(core.store.space.written(inode.ino))
+    pieces: list[_Piece] = []
+    for low, high, extent in core.slow.ranges(inode.ino, 0, FILE_END):
+        if extent is None:
+            continue
+        for start, end, present in written.pieces(low, high):
+            kind = "mapped" if present else "unwritten"
+            for member, addr, first, last in map_extent(extent, start, end):
+                piece = _Piece(first, last - first, kind, member, addr)
+                if pieces and pieces[-1].continues(piece):
+                    pieces[-1].length += piece.length
+                else:
+                    pieces.append(piece)
+    return {
+        **MAP_SCHEMA,
+        "ino": inode.ino,
+        "size": inode.size,
+        "extents": [
+            {
+                "offset": p.offset,
+                "length": p.length,
+                "type": p.type,
+                "member": members[p.member].index,
+                "path": os.fspath(members[p.member].path.absolute()),
+                "address": members[p.member].data_offset + p.addr,
+            }
+            for p in pieces
+        ],
+    }
+
+
+def space_of(core: Core) -> dict[str, int]:
+    """Return the volume's space, bytes; held space is counted as free."""
+    size = sum(core.data_size_of.values())
+    free = core.space.free + core.space.held
+    return {"size": size, "used": size - free, "free": free, "held": core.space.held}
+
+
+def info(core: Core) -> dict[str, Any]:
+    """Return the part of ``info --json`` that the control plane knows."""
+    volume, root = core.store.volume, core.layouts[core.store.root_layout]
+    program = core.store.programs()[root.program]
+    described = {"name": program.name, "abi": program.abi, "sha256": program.sha256}
+    uuid = str(volume.uuid)
+    return {
+        **INFO_SCHEMA,
+        "uuid": uuid,
+        "unit": root.unit,
+        "program": program.name,
+        "volume": {
+            "name": volume.name,
+            "uuid": uuid,
+            "generation": core.store.generation,
+            "unit": root.unit,
+            "width": root.width or len(core.members),
+            "program": described,
+            "created_ns": volume.created_ns,
+            "metadata": os.fspath(core.store.path),
+        },
+        "read_only": core.read_only,
+        "members": list(_members(core)),
+        "space": space_of(core),
+        "block_size": BLOCK,
+        "warnings": [*core.problems, *(w for m in core.members for w in m.warnings)],
+    }
+
+
+def _members(core: Core) -> Iterator[dict[str, Any]]:
+    failed = core.io.failed()
+    for m in core.members:
+        yield {
+            "index": m.index,
+            "id": m.id,
+            "path": os.fspath(m.path.absolute()),
+            "uuid": str(m.uuid),
+            "size": m.data_size,
+            "used": core.space.used(m.id),
+            "kind": m.kind,
+            "memory_backed": m.memory_backed,
+            "io_mode": "buffered",
+            "status": "flush failed" if m.id in failed else "ok",
+        }
+
+
+def statistics(core: Core, points: Points) -> dict[str, Any]:
+    """Return the control plane's counters; durations in ns, sizes in bytes."""
+    return {
+        "cache": asdict(core.cache.statistics()),
+        "inodes": {"in_table": len(core.table), "evictions": core.table.evictions},
+        "slow_path": {"lookups": core.slow.lookups},
+        "points": asdict(points.counters),
+        "members": [{"index": m.index, **asdict(core.io.counters()[m.id])} for m in core.members],
+        "space": space_of(core),
+    }

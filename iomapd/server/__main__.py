@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""The server process: a request on stdin, ``ready`` or one error line on a pipe.
+
+    python -m iomapd.server REPORT_FD  < request.json
+
+A fresh process: nothing that has imported numpy or started threads is ever
+forked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+from iomapd.errors import IomapdError
+from iomapd.server.config import MountRequest
+
+
+def main() -> int:
+    """Serve one mount; return the exit status."""
+    report_fd = int(sys.argv[1])
+    request = MountRequest.from_json(sys.stdin.read())
+    _detach(request)
+    told = False
+
+    def tell(answer: dict[str, Any]) -> None:
+        nonlocal told
+        if not told:
+            os.write(report_fd, json.dumps(answer).encode() + b"\n")
+            os.close(report_fd)
+        told = True
+
+    try:
+        # Here, not above: a refused request should cost no second.
+        from iomapd.server.serve import serve
+
+        serve(request, tell)
+    except IomapdError as exc:
+        logging.getLogger("iomapd").error("%s", exc)
+        tell({"error": str(exc), "kind": type(exc).__name__})
+        return 1
+    except Exception as exc:
+        logging.getLogger("iomapd").exception("the server failed")
+        tell({"error": f"internal error: {exc}; the log has the traceback", "kind": ""})
+        return 1
+    return 0
+
+
+def _detach(request: MountRequest) -> None:
+    logging.basicConfig(
+        filename=request.log,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    if request.foreground:
+        return
+    # The mount must not keep a directory busy, nor a terminal open.
+    os.chdir("/")
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    if request.log is not None:
+        # What libraries print still lands somewhere.
+        log_fd = os.open(request.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.dup2(log_fd, 2)
+        os.close(log_fd)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

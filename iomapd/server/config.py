@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""What a server process is told: one JSON object, from the launcher's pipe."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final
+
+from iomapd.errors import UsageError
+from iomapd.transport.mount import MountOptions
+
+MAPPERS: Final = ("record",)
+CACHES: Final = ("kernel",)
+# Flags that mount(2) takes; the rest is ours.
+_KERNEL_FLAGS: Final = frozenset(
+    {"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "sync", "dirsync"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """One mount.
+
+    Attributes:
+        source: layout file or member, absolute.
+        mountpoint: absolute.
+        options: as ``-o`` gives them; flags have the value None.
+        lanes: compiled lanes; 0 turns the data plane off.
+        log: file the server logs to; None: the runtime directory.
+        foreground: log to stderr, stay in the terminal's session.
+    """
+
+    source: Path
+    mountpoint: Path
+    options: dict[str, str | None] = field(default_factory=dict)
+    lanes: int = 0
+    log: Path | None = None
+    foreground: bool = False
+
+    def to_json(self) -> str:
+        """Return the request as one line."""
+        plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+        return json.dumps(plain)
+
+    @classmethod
+    def from_json(cls, text: str) -> MountRequest:
+        """Parse what `to_json` wrote."""
+        plain = json.loads(text)
+        for key in ("source", "mountpoint", "log"):
+            plain[key] = Path(plain[key]) if plain[key] is not None else None
+        return cls(**plain)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be written."""
+        return "ro" in self.options
+
+    def check(self) -> None:
+        """Refuse options whose value means nothing here.
+
+        Raises:
+            UsageError: naming option, value and what is known.
+        """
+        for key, known in (("mapper", MAPPERS), ("cache", CACHES)):
+            value = self.options.get(key, known[0])
+            if value not in known:
+                raise UsageError(f"-o {key}={value}: unknown; known: {', '.join(known)}")
+        if self.lanes:
+            raise UsageError(f"--lanes {self.lanes}: this build has no lanes; use 0")
+
+    def mount_options(self, volume_name: str) -> MountOptions:
+        """Return what the transport mounts with."""
+        return MountOptions(
+            fsname=self.options.get("fsname") or volume_name,
+            subtype=str(self.options.get("subtype", "iomapd") or ""),
+            flags=frozenset(self.options) & _KERNEL_FLAGS,
+            allow_other="allow_other" in self.options,
+        )

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: MIT
+"""Starting a server: a fresh process, and a pipe for "ready" or the one error line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import iomapd
+from iomapd import errors
+from iomapd.errors import IomapdError, MountError
+from iomapd.server.config import MountRequest
+from iomapd.server.runtime import runtime_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class MountReport:
+    """A mount that answers: the server's *pid* and its FUSE *connection* number."""
+
+    pid: int
+    connection: int
+    mountpoint: Path
+
+
+def launch(
+    source: Path,
+    mountpoint: Path,
+    options: dict[str, str | None],
+    *,
+    foreground: bool = False,
+    lanes: int = 0,
+    log: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> MountReport:
+    """Mount the volume that *source* names; returns when the mount answers.
+
+    Args:
+        source: layout file or member.
+        mountpoint: an empty directory.
+        options: as ``-o`` gives them; flags have the value None.
+        foreground: return only after the unmount; log to stderr.
+        lanes: compiled lanes; 0 turns the data plane off.
+        log: file for the server's log.
+        progress: told what is going on, in words.
+
+    Raises:
+        IomapdError: the server's one line.
+    """
+    request = MountRequest(
+        source.absolute(),
+        mountpoint.absolute(),
+        options,
+        lanes,
+        log.absolute() if log else _log_beside(mountpoint, foreground=foreground),
+        foreground,
+    )
+    request.check()
+    if progress is not None:
+        progress(f"mounting {mountpoint}")
+    read_fd, write_fd = os.pipe()
+    try:
+        process = _start(request, write_fd)
+    finally:
+        os.close(write_fd)
+    with os.fdopen(read_fd) as answers:
+        line = answers.readline()
+    report = _understand(line, process, request)
+    if foreground and process.wait():
+        raise MountError(f"{mountpoint}: the server ended with status {process.returncode}")
+    # The server outlives us on purpose; Popen must not warn about it.
+    process.returncode = 0
+    return report
+
+
+def _start(request: MountRequest, report_fd: int) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        # One OpenBLAS thread is one too many for a process that computes no matrix.
+        "OPENBLAS_NUM_THREADS": "1",
+        # An installed package, or the checkout this launcher runs from.
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(iomapd.__file__).parent.parent), os.environ.get("PYTHONPATH")])
+        ),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "iomapd.server", str(report_fd)],
+        stdin=subprocess.PIPE,
+        pass_fds=(report_fd,),
+        start_new_session=not request.foreground,
+        env=environment,
+        text=True,
+    )
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(request.to_json())
+    return process
+
+
+def _understand(line: str, process: subprocess.Popen[str], request: MountRequest) -> MountReport:
+    if not line:
+        status = process.wait()
+        where = f"; see {request.log}" if request.log else ""
+        ended = f"the server ended with status {status} before it answered"
+        raise MountError(f"{request.mountpoint}: {ended}{where}")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        process.wait()
+        kind = getattr(errors, answer["kind"], MountError)
+        assert issubclass(kind, IomapdError)
+        raise kind(answer["error"])
+    return MountReport(answer["pid"], answer["connection"], request.mountpoint)
+
+
+def _log_beside(mountpoint: Path, *, foreground: bool) -> Path | None:
+    if foreground:
+        return None
+    name = os.fspath(mountpoint.absolute()).strip("/").replace("/", "-") or "root"
+    # A component is at most 255 bytes; the end of a path tells more than its start.
+    return runtime_dir() / f"{name[-200:]}.log"

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""One mount, assembled: volume, transport, pyfuse3, admin socket; start and end.
+
+    open volume -> transport mounts -> pyfuse3 answers INIT -> ready
+    unmount, SIGTERM or a fault -> requests finish -> last point -> exit
+
+SIGTERM means unmount: the mount is detached at once and ends when its last user
+has gone, or after `GRACE_S`, when the connection is aborted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from iomapd.control import report
+from iomapd.control.admin import AdminServer
+from iomapd.control.mount import ControlPlane
+from iomapd.control.open import open_volume
+from iomapd.errors import MemberBusyError, MountError, StoreBusyError
+from iomapd.fuse.operations import Operations
+from iomapd.fuse.session import Session
+from iomapd.server.holder import is_serving
+from iomapd.server.runtime import runtime_dir, socket_name
+from iomapd.transport.transport import UNMOUNTED, Transport
+from iomapd.volume.layout_file import find_layout_or_member
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from iomapd.server.config import MountRequest
+
+log = logging.getLogger(__name__)
+
+BUSY_WAIT_S: Final = 60.0
+GRACE_S: Final = 5.0
+
+
+class Mount:
+    """One mount of one volume; `run` blocks until it has ended."""
+
+    def __init__(self, request: MountRequest, ready: Callable[[dict[str, Any]], None]) -> None:
+        request.check()
+        self._request = request
+        self._ready = ready
+        self._reason = ""
+        self._ending: trio.Event | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def run(self) -> None:
+        """Open, mount, serve, end.
+
+        Raises:
+            IomapdError: it could not start; nothing is left behind.
+        """
+        request = self._request
+        layout = find_layout_or_member(request.source)
+        store, members = _open_patiently(layout, request)
+        control = ControlPlane(
+            store, members, read_only=request.read_only, atime="noatime" not in request.options
+        )
+        self._control = control
+        try:
+            control.begin()
+            self._transport = Transport(
+                request.mountpoint, request.mount_options(store.volume.name), self._kernel_gone
+            )
+            self._transport.start()
+        except BaseException:
+            trio.run(control.end)
+            raise
+        try:
+            self._operations = Operations(control)
+            self._session = Session(self._operations, self._transport.server_path)
+            trio.run(self._serve)
+        finally:
+            self._transport.stop()
+
+    # -- the life of the mount, in the event loop
+
+    async def _serve(self) -> None:
+        self._ending = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        if self._reason:
+            self._ending.set()
+        device = (0, self._transport.connection)
+        self._admin = AdminServer(runtime_dir() / socket_name(device), self._handlers())
+        self._admin.bind()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._admin.run)
+                nursery.start_soon(self._control.points.run)
+                nursery.start_soon(self._obey_signals)
+                nursery.start_soon(self._announce)
+                nursery.start_soon(self._end_session)
+                await self._session.run()
+                nursery.cancel_scope.cancel()
+        finally:
+            # Gone before the last point: from here on the mount is ending.
+            self._admin.close()
+            with trio.CancelScope(shield=True):
+                await self._control.end()
+            self._session.close()
+        if self._reason not in ("", UNMOUNTED):
+            raise MountError(f"{self._request.mountpoint}: {self._reason}")
+
+    async def _announce(self) -> None:
+        """Tell the launcher that the mount answers."""
+        await trio.to_thread.run_sync(self._transport.ready.wait, abandon_on_cancel=True)
+        for line in self._transport.tune():
+            log.info("not tuned: %s", line)
+        log.info("mounted %s, pid %d", self._request.mountpoint, os.getpid())
+        self._ready({"pid": os.getpid(), "connection": self._transport.connection})
+
+    def _kernel_gone(self, reason: str) -> None:
+        """Called once by the transport, from a thread of its own."""
+        self._reason = reason
+        if self._token is None or self._ending is None:
+            return  # the loop has not started; it looks at the reason when it does
+        # A loop that has ended by itself needs no telling.
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._ending.set)
+
+    async def _end_session(self) -> None:
+        assert self._ending is not None
+        await self._ending.wait()
+        self._session.stop()
+
+    async def _obey_signals(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            async for number in signals:
+                log.info("%s: unmounting", signal.Signals(number).name)
+                await trio.to_thread.run_sync(self._unmount)
+                with trio.move_on_after(GRACE_S):
+                    assert self._ending is not None
+                    await self._ending.wait()
+                    continue
+                log.warning("still in use after %g s: aborting the connection", GRACE_S)
+                await self._control.points.make()
+                self._transport.abort()
+
+    def _unmount(self) -> None:
+        try:
+            self._transport.unmount()
+        except MountError:
+            self._transport.unmount(lazy=True)
+
+    # -- the admin socket
+
+    def _handlers(self) -> dict[str, Any]:
+        return {**self._control.handlers(), "info": self._info, "stats": self._stats}
+
+    async def _info(self, _: dict[str, Any]) -> dict[str, Any]:
+        limits = self._transport.limits
+        return {
+            **report.info(self._control.core),
+            "mounted": True,
+            "pid": os.getpid(),
+            "mountpoint": os.fspath(self._transport.mountpoint),
+            "connection": self._transport.connection,
+            "mapper": self._request.options.get("mapper") or "record",
+            "lanes": self._request.lanes,
+            "transport": {name: getattr(limits, name) for name in getattr(limits, "__slots__", ())},
+        }
+
+    async def _stats(self, _: dict[str, Any]) -> dict[str, Any]:
+        counters = self._transport.statistics()
+        return {
+            "schema": "iomapd.stats",
+            "version": 1,
+            "requests": {
+                name: {"count": count, "ns": spent}
+                for name, (count, spent) in sorted(self._operations.requests.items())
+            },
+            "transport": {name: getattr(counters, name) for name in counters.__slots__},
+            **report.statistics(self._control.core, self._control.points),
+        }
+
+
+def _open_patiently(layout: Any, request: MountRequest) -> tuple[Any, Any]:
+    """Open the volume; wait for a holder that is only finishing."""
+    deadline = time.monotonic() + BUSY_WAIT_S
+    while True:
+        try:
+            return open_volume(
+                layout, read_only=request.read_only, mountpoint=request.mountpoint, wait=0.2
+            )
+        except (StoreBusyError, MemberBusyError) as exc:
+            if is_serving(str(exc)) or time.monotonic() > deadline:
+                raise
+            log.info("waiting: %s", exc)
+
+
+def serve(request: MountRequest, ready: Callable[[dict[str, Any]], None]) -> None:
+    """Serve one mount until it ends; see `Mount.run`."""
+    Mount(request, ready).run()

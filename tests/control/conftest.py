@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""A control plane without FUSE: a real store, members that are memory files."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from iomapd.control.mount import ControlPlane
+from iomapd.meta.records import LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
+from iomapd.meta.store import Store, create_store
+
+MIB = 1 << 20
+
+
+class MemoryMember:
+    """A member whose bytes rest in a memfd; what `Member` offers, without a superblock."""
+
+    def __init__(self, number, size):
+        self.id, self.index, self.uuid = number, number - 1, uuid4()
+        self.path = Path(f"/memory/{number}")
+        self.data_offset, self.data_size = MIB, size
+        self.memory_backed, self.kind, self.warnings = True, "file", []
+        self.fd = os.memfd_create(f"member{number}")
+        os.ftruncate(self.fd, MIB + size)
+        # What lies there from before must never be seen.
+        os.pwrite(self.fd, b"\xee" * (MIB + size), 0)
+
+    def close(self):
+        os.close(self.fd)
+
+
+def make_control(path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0):
+    members = [MemoryMember(i + 1, size) for i, size in enumerate(sizes)]
+    records = [
+        MemberRecord(m.id, m.index, m.uuid, str(m.path), m.data_offset, m.data_size)
+        for m in members
+    ]
+    create_store(
+        path,
+        VolumeRecord(uuid4(), "test", 1),
+        records,
+        ProgramRecord(1, "raid0", 1, "0" * 64, "source"),
+        LayoutRecord(1, unit, width, strip_min, 1 << 30, 1),
+        (0, 0),
+    )
+    return ControlPlane(Store.open(path), members, read_only=False)
+
+
+def reopened(control):
+    """Mount again on the same members, as after a crash of the server."""
+    control.core.store.close()
+    return ControlPlane(Store.open(control.core.store.path), control.core.members, read_only=False)
+
+
+@pytest.fixture
+def control(tmp_path):
+    control = make_control(tmp_path / "s.db")
+    yield control
+    control.core.store.close()
+    for member in control.core.members:
+        member.close()
+
+
+@pytest.fixture
+async def live(control, nursery):
+    """The control plane with its task that makes durability points."""
+    nursery.start_soon(control.points.run)
+    return control
