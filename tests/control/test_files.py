@@ -176,7 +176,9 @@ async def test_random_operations_match_one_big_bytearray(tmp_path, nursery, seed
                 model.extend(bytes(max(0, pos + count - len(model))))
                 model[pos : pos + count] = data
             case "read":
-                assert bytes(await control.files.read(inode, pos, count)) == model[pos : pos + count]
+                assert (
+                    bytes(await control.files.read(inode, pos, count)) == model[pos : pos + count]
+                )
             case "truncate":
                 await control.files.truncate(inode, pos)
                 model = model[:pos] + bytes(max(0, pos - len(model)))

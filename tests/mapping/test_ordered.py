@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""The ordered list against a naive model: a dict from block to what lies behind it."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iomapd.mapping.ordered import OrderedRecords
+
+
+@dataclass(frozen=True)
+class Linear:
+    offset: int
+    end: int
+    addr: int
+
+    def cut(self, start, end):
+        return Linear(start, end, self.addr + start - self.offset)
+
+    def join(self, following):
+        if self.end == following.offset and following.addr == self.addr + self.end - self.offset:
+            return Linear(self.offset, following.end, self.addr)
+        return None
+
+
+POINT = st.integers(0, 24)
+STEP = st.tuples(st.booleans(), POINT, POINT, st.integers(0, 3))
+
+
+@given(st.lists(STEP, max_size=20))
+def test_upsert_and_invalidate_match_a_dict_of_blocks(steps):
+    records, model = OrderedRecords(), {}
+    for upsert, a, b, place in steps:
+        start, end = sorted((a, b))
+        if upsert and start < end:
+            # Addresses that sometimes continue each other, so that joining happens.
+            record = Linear(start, end, start + 100 * place)
+            records.upsert(record)
+            model.update({pos: record.addr + pos - start for pos in range(start, end)})
+        elif not upsert:
+            records.invalidate(start, end)
+            model = {pos: addr for pos, addr in model.items() if not start <= pos < end}
+        for pos in range(25):
+            found = records.find(pos)
+            assert (found.addr + pos - found.offset if found else None) == model.get(pos)
+
+
+@given(st.lists(STEP, max_size=20))
+def test_records_stay_sorted_disjoint_and_joined(steps):
+    records = OrderedRecords()
+    for upsert, a, b, place in steps:
+        start, end = sorted((a, b))
+        if start < end:
+            records.upsert(Linear(start, end, start + 100 * place)) if upsert else (
+                records.invalidate(start, end)
+            )
+    listed = list(records)
+    for left, right in zip(listed, listed[1:], strict=False):
+        assert left.end <= right.offset
+        assert left.join(right) is None
