@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from iomapd.errors import LayoutFileError
+from iomapd.geometry.sizes import format_size, parse_size
 from iomapd.volume.layout_model import IoMode, LayoutTables, broken_rule, shown
 from iomapd.volume.search import peek
 from iomapd.volume.toml_lines import Key, key_lines, line_of
@@ -150,7 +151,7 @@ def render_layout(
     for member in members:
         lines.extend(["", "[[member]]", f"path = {_quoted(str(member.path))}"])
         if member.size is not None:
-            lines.append(f"size = {member.size}")
+            lines.append(f"size = {_size_text(member.size)}")
         if member.sparse:
             lines.append("sparse = true")
     return "\n".join(lines) + "\n"
@@ -238,6 +239,12 @@ def _is_same(one: Path, two: Path) -> bool:
         return one.samefile(two)
     except OSError:
         return False
+
+
+def _size_text(nbytes: int) -> str:
+    """Write a size as people do where that is exact."""
+    text = format_size(nbytes)
+    return str(nbytes) if "." in text or parse_size(text) != nbytes else f'"{text}"'
 
 
 def _quoted(text: str) -> str:

@@ -64,6 +64,11 @@ def peek(path: Path, backups: Sequence[int] = ()) -> Superblock | None:
     return found.superblock if found else None
 
 
+def is_in_dev(path: Path) -> bool:
+    """Tell whether *path* is a place for devices: ``/dev``, but not the files in ``/dev/shm``."""
+    return path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
+
+
 def _places(candidates: Sequence[Path], hints: Iterable[Path]) -> Iterator[Path]:
     directories: dict[Path, None] = {}
     for hint in hints:
@@ -71,7 +76,7 @@ def _places(candidates: Sequence[Path], hints: Iterable[Path]) -> Iterator[Path]
             directories[hint] = None
         else:
             yield hint
-    in_dev = [path for path in candidates if _is_in_dev(path)]
+    in_dev = [path for path in candidates if is_in_dev(path)]
     directories.update((path.parent, None) for path in candidates if path not in in_dev)
     for directory in directories:
         yield from _files_of(directory)
@@ -90,8 +95,3 @@ def _block_devices() -> Iterator[Path]:
     # major minor #blocks name, below a header line and a blank one
     for line in PROC_PARTITIONS.read_text().splitlines()[2:]:
         yield Path("/dev") / line.split()[3]
-
-
-def _is_in_dev(path: Path) -> bool:
-    # /dev/shm is a file system for files like any other.
-    return path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
