@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
+from iomapd.control.buffers import BufferPool
 from iomapd.control.core import now_ns
 from iomapd.control.points import touch
 from iomapd.control.slots import holding, showing
@@ -46,6 +47,7 @@ class Files:
         self._core = core
         self._points = points
         self._room = room
+        self._buffers = BufferPool()
         self._atime = atime and not core.read_only
 
     def marks(self, inode: Inode) -> RangeSet:
@@ -56,8 +58,10 @@ class Files:
 
     # -- read
 
-    async def read(self, inode: Inode, pos: int, count: int) -> bytes | bytearray:
+    async def read(self, inode: Inode, pos: int, count: int) -> bytes | memoryview:
         """Return up to *count* bytes at *pos*; fewer only at EOF.
+
+        A view is valid until the caller's next checkpoint, see `BufferPool`.
 
         Raises:
             MemberError: a member failed.
@@ -67,17 +71,17 @@ class Files:
             end = min(pos + count, inode.size)
             if pos >= end:
                 return b""
-            buffer = bytearray(end - pos)
-            runs = [
-                run
-                for start, stop in self.marks(inode).intersect(pos, end)
-                for run in self._runs(inode, start, stop, pos)
-            ]
-            if runs:
-                await self._core.io.read(runs, memoryview(buffer))
-            if self._atime:
-                _relatime(inode)
-            return buffer
+            with self._buffers.lent(end - pos) as buffer:
+                runs: list[Run] = []
+                for start, stop, written in self.marks(inode).pieces(pos, end):
+                    if written:
+                        runs.extend(self._runs(inode, start, stop, pos))
+                    else:
+                        buffer[start - pos : stop - pos] = bytes(stop - start)
+                await self._core.io.read(runs, buffer)
+                if self._atime:
+                    _relatime(inode)
+                return buffer
 
     def _runs(self, inode: Inode, start: int, end: int, base: int) -> list[Run]:
         pieces: list[tuple[int, int, int, int]] = []

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Free space as a stateful model: no byte is given twice, none is lost."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -55,7 +57,7 @@ class Space(RuleBasedStateMachine):
             spans.sort()
             assert spans[0][0] == 0
             assert spans[-1][1] == SIZE
-            assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+            assert all(a[1] == b[0] for a, b in pairwise(spans))
             assert member.free == sum(end - start for start, end in member)
         assert self.space.held == sum(end - start for _, (start, end) in self.held)
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: MIT
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_wishes_cover_the_need_and_stay_in_the_hole(need):
     wishes = wanted(need, LAYOUT, WIDTH)
     assert wishes[0].start <= need.start
     assert wishes[-1].end >= need.end
-    assert all(a.end == b.start for a, b in zip(wishes, wishes[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(wishes))
     assert all(need.hole_start <= w.start < w.end <= need.hole_end for w in wishes)
     assert all((w.end - w.start) % ROW == 0 for w in wishes if w.wide)
 

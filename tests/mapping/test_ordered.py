@@ -2,6 +2,7 @@
 """The ordered list against a naive model: a dict from block to what lies behind it."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +57,6 @@ def test_records_stay_sorted_disjoint_and_joined(steps):
                 records.invalidate(start, end)
             )
     listed = list(records)
-    for left, right in zip(listed, listed[1:], strict=False):
+    for left, right in pairwise(listed):
         assert left.end <= right.offset
         assert left.join(right) is None

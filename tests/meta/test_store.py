@@ -82,9 +82,13 @@ def test_an_ino_is_never_given_twice(store):
 
 
 def test_a_failed_transaction_leaves_nothing(store):
-    with pytest.raises(StoreError), store.transaction():
-        store.names.link(1, b"a", 7)
-        store.names.link(1, b"a", 8)
+    def link_twice():
+        with store.transaction():
+            store.names.link(1, b"a", 7)
+            store.names.link(1, b"a", 8)
+
+    with pytest.raises(StoreError):
+        link_twice()
     assert store.names.find(1, b"a") is None
 
 
