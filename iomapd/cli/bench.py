@@ -35,7 +35,9 @@ def bench(
     ] = None,
     chart: Annotated[Path | None, typer.Option(help="Draw a chart into this PNG file.")] = None,
 ) -> None:
-    """Measure 1 MiB reads and writes: each member, all together, the mount.
+    """Measure large I/O beside what the members can give.
+
+    1 MiB reads and writes on each member, on all together, and on the mount.
 
     Scratch files are made on the volume and beside the members and removed
     afterwards; members themselves are never written.  Takes about a minute and

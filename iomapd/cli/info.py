@@ -20,7 +20,7 @@ def info(
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes in bytes.")] = False,
 ) -> None:
-    """Show a volume: identity, layout, members, space, and its server if mounted."""
+    """Show a volume, its members, its space and its server."""
     from iomapd.tools.info import volume_info
 
     body = volume_info(where)

@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 PathArgument = Annotated[
-    Path, typer.Argument(help="A directory or an empty file on a mounted volume.")
+    Path, typer.Argument(metavar="PATH", help="A directory or an empty file on a mounted volume.")
 ]
 
 

@@ -20,9 +20,9 @@ from iomapd.errors import UsageError
 WITH_VALUE: Final = {
     "fsname": "what df shows as the source; the volume's name by default",
     "subtype": "file-system type fuse.SUBTYPE; iomapd by default, empty for plain fuse",
-    "mapper": "who answers where bytes are: record (default) or upcall",
+    "mapper": "who answers where bytes are: record",
     "io": "how members are accessed: auto, mapped, buffered or direct",
-    "cache": "how much the mapping cache may hold",
+    "cache": "who caches file contents: kernel",
 }
 """Options of our own that take a value, and what they mean."""
 
@@ -35,29 +35,24 @@ FLAGS: Final = {
     "nodev": "ignore device nodes; always on for ordinary users",
     "noexec": "refuse to run programs",
     "nodiratime": "do not record when directories are read",
-    "relatime": "record reads once a day, or after a change",
-    "strictatime": "record every read",
-    "lazytime": "keep changed times in memory for a while",
     "sync": "write through: every write is durable before it returns",
     "dirsync": "directory changes are durable before they return",
-    "nonempty": "mount over a directory that has entries",
 }
 """Options without a value that the server or mount(2) acts upon, and what they mean."""
 
 _UNDONE_BY: Final = {
     "rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime",
-    "diratime": "nodiratime", "async": "sync", "norelatime": "relatime",
-    "nostrictatime": "strictatime", "nolazytime": "lazytime",
+    "diratime": "nodiratime", "async": "sync",
 }  # fmt: skip
 
 # What mount(8), systemd.mount(5) and fstab(5) put there for themselves.
 _SWALLOWED: Final = frozenset(
     {
         *("defaults", "auto", "noauto", "user", "nouser", "users", "nousers", "owner", "noowner"),
-        *("group", "nogroup", "fail", "nofail", "_netdev"),
-        *("silent", "loud"),
+        *("group", "nogroup", "fail", "nofail", "_netdev", "relatime", "norelatime"),
+        *("strictatime", "nostrictatime", "lazytime", "nolazytime", "silent", "loud"),
         *("iversion", "noiversion", "mand", "nomand", "symfollow", "comment", "context"),
-        *("fscontext", "defcontext", "rootcontext", "uhelper", "helper"),
+        *("fscontext", "defcontext", "rootcontext", "uhelper", "helper", "nonempty"),
         "auto_unmount",
     }
 )

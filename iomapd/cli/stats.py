@@ -15,7 +15,9 @@ from iomapd.cli import console
 
 
 def stats(
-    mountpoint: Annotated[Path, typer.Argument(help="Where the volume is mounted.")],
+    mountpoint: Annotated[
+        Path, typer.Argument(metavar="MOUNTPOINT", help="Where the volume is mounted.")
+    ],
     watch: Annotated[
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Show changes per second, again and again."),

@@ -12,7 +12,9 @@ from iomapd.cli import console
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(help="Where the volume is mounted.")],
+    mountpoint: Annotated[
+        Path, typer.Argument(metavar="MOUNTPOINT", help="Where the volume is mounted.")
+    ],
     lazy: Annotated[
         bool,
         typer.Option("--lazy", "-l", help="Detach now, end when the last user has closed."),

@@ -156,7 +156,7 @@ def _unreachable(entry: MountEntry, path: Path, error: OSError) -> str:
     where = f"{entry.mountpoint}"
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         if not entry.fstype.startswith("fuse"):
-            return f"{where}: is a {entry.fstype} mount, not an iomapd volume"
+            return f"{where}: is {entry.fstype}, not an iomapd volume"
         return (
             f"{where}: no iomapd server listens at {path}; "
             f"if it died: iomapd umount --force {where}"

@@ -37,7 +37,7 @@ def change_layout(
         ServerError: the server refuses.
     """
     given: dict[str, Any] = {
-        "unit": None if unit is None else parse_size(unit, "unit"),
+        "unit": None if unit is None else parse_size(unit, "--unit"),
         "width": width,
         "program": program,
         "params": params or None,

@@ -51,7 +51,7 @@ def unmount_volume(
     """
     entry = require_mount(mountpoint)
     if not (is_served(entry) or entry.fstype == "fuse.iomapd"):
-        raise MountError(f"{mountpoint}: is a {entry.fstype} mount, not an iomapd volume")
+        raise MountError(f"{mountpoint}: is {entry.fstype}, not an iomapd volume")
     server = _open_server(entry)
     try:
         if force:

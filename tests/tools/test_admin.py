@@ -78,7 +78,7 @@ def test_a_socket_that_a_dead_server_left_is_no_server(private_runtime_dir):
 
 
 def test_a_mount_of_another_kind_is_named():
-    with pytest.raises(MountError, match="is a tmpfs mount, not an iomapd volume"):
+    with pytest.raises(MountError, match="is tmpfs, not an iomapd volume"):
         admin.request_mount(mount_entry(fstype="tmpfs"), "info")
 
 

@@ -41,7 +41,7 @@ def test_nothing_mounted_is_said(tmp_path):
 
 
 def test_a_mount_of_another_kind_is_left_alone(private_runtime_dir):
-    with pytest.raises(MountError, match="/proc: is a proc mount, not an iomapd volume"):
+    with pytest.raises(MountError, match="/proc: is proc, not an iomapd volume"):
         unmount_volume(umount.Path("/proc"), **arguments(force=True))
 
 
