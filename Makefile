@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+# Two commands matter: `make demo` and `make test`.  Both run `make setup` by themselves.
+
+PYTHON3 ?= python3
+VENV    := .venv
+PYTHON  := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+
+# What does not come from PyPI: pyfuse3 is built here against libfuse3; fio measures and verifies.
+DEBIAN  := libfuse3-dev fuse3 pkg-config gcc fio
+# Debian's own Python keeps these apart; others bring them along.
+DEBIAN  += $(if $(filter /usr/bin/%,$(shell command -v $(PYTHON3))),python3-venv python3-dev)
+# What the tests use besides: real programs doing real work on a mount.
+DEBIAN  += $(if $(CI),git rsync sqlite3 attr acl util-linux)
+
+MISSING  = $(strip $(shell dpkg-query --show --showformat='$${db:Status-Status} $${Package}\n' \
+             $(DEBIAN) 2>&1 | sed -n 's/^not-installed //p; s/^dpkg-query: no packages found matching //p'))
+
+.PHONY: help setup packages demo test test-user lint format bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: $(READY) ## Debian packages (as root; else says which) and .venv; quick when done
+
+$(READY): pyproject.toml
+	@$(MAKE) --no-print-directory packages
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON3) is too old: Python 3.11 is needed; try: make PYTHON3=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON3) -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+packages:
+ifneq ($(MISSING),)
+	@if [ "$$(id -u)" != 0 ]; then \
+	    echo "packages are missing; as root: apt-get install --yes $(MISSING)" >&2; exit 1; \
+	fi
+	@apt-get -qq update
+	@DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(MISSING)
+endif
+
+demo: setup ## make four members, create, mount, verify, measure, clean up
+	@$(VENV)/bin/iomapd demo $(DEMO)
+
+test: setup ## all tests, mounted ones included; TESTS=... for some
+	@$(PYTHON) -m pytest -q $(TESTS)
+
+test-user: setup ## the mounted tests as an ordinary user; when root, as nobody
+	@$(PYTHON) -m tests.mounted.as_user $(or $(TESTS),tests/mounted)
+
+lint: setup ## ruff and mypy, as CI runs them
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check --diff .
+	@$(VENV)/bin/mypy
+
+format: setup ## let ruff format everything
+	@$(VENV)/bin/ruff format .
+
+bench: setup ## the figures of bench/figures.py, on four members in memory
+	@$(PYTHON) bench/figures.py
+
+clean: ## remove .venv and every cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
