@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""What a check found, one record per fault, and how inodes are called in messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from iomapd.meta.schema import ROOT_INO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from iomapd.meta.records import DirentRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A fault in one line.
+
+    Attributes:
+        check: what was checked, such as "names" or "extents".
+        message: one line that names the file, member or row, and the rule.
+        path: the file it is about, from the root of the volume.
+        severity: a warning needs no repair.
+    """
+
+    check: str
+    message: str
+    path: str | None = None
+    severity: Literal["error", "warning"] = "error"
+
+
+class PathNames:
+    """Paths of inodes, by the first name of each that was seen."""
+
+    def __init__(self, dirents: Iterable[DirentRecord]) -> None:
+        self._names: dict[int, tuple[int, bytes]] = {}
+        for dirent in dirents:
+            self._names.setdefault(dirent.ino, (dirent.parent, dirent.name))
+
+    def path(self, ino: int) -> str:
+        """Return ``/a/b`` for an inode; ``inode 7`` stands for what no name leads to."""
+        parts: list[str] = []
+        seen = set()
+        while ino != ROOT_INO:
+            if ino in seen or ino not in self._names:
+                return "/".join([f"inode {ino}", *reversed(parts)])
+            seen.add(ino)
+            ino, name = self._names[ino]
+            parts.append(shown_name(name))
+        return "/" + "/".join(reversed(parts))
+
+
+def shown_name(name: bytes) -> str:
+    r"""Write a file name so that it stays on one line: ``\x0a`` for what cannot be shown."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Checking a volume that is not mounted: members, store, names, space.  Nothing is changed.
+
+The parts are checked in an order in which each can rely on those before it; a
+store that cannot be read ends the check of the store, not that of the members.
+All findings are told, not the first: whoever repairs wants to see the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iomapd.abi import PROGRAM_ABI
+from iomapd.control.open import stored_facts
+from iomapd.errors import IomapdError, StoreError
+from iomapd.meta.check_names import check_names
+from iomapd.meta.check_space import Usage, check_space
+from iomapd.meta.findings import Finding, PathNames
+from iomapd.meta.integrity import integrity_faults, reading
+from iomapd.meta.store import Store
+from iomapd.tools.info import examine_member
+from iomapd.volume.authority import refuse_contradiction
+from iomapd.volume.expectation import Expectation
+from iomapd.volume.identity import MemberIdentity
+from iomapd.volume.search import find_moved
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from iomapd.volume.layout_file import LayoutFile
+
+Progress = Callable[[str, int, int], None]
+
+STAGES = ("the store's file", "members", "layout and programs", "names and space")
+
+
+@dataclass(slots=True)
+class FsckReport:
+    """What was checked and what was found; sizes in bytes."""
+
+    name: str
+    uuid: UUID
+    findings: list[Finding] = field(default_factory=list)
+    nr_inodes: int = 0
+    usage: Usage = field(default_factory=Usage)
+    size: int = 0
+
+    @property
+    def errors(self) -> list[Finding]:
+        """Findings that a repair would be about."""
+        return [f for f in self.findings if f.severity == "error"]
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of ``iomapd fsck --json``."""
+        used = sum(self.usage.used.values())
+        return {
+            "schema": "iomapd.fsck",
+            "version": 1,
+            "volume": {"name": self.name, "uuid": str(self.uuid)},
+            "clean": not self.errors,
+            "findings": [
+                {"check": f.check, "severity": f.severity, "path": f.path, "message": f.message}
+                for f in self.findings
+            ],
+            "inodes": self.nr_inodes,
+            "extents": self.usage.nr_extents,
+            "space": {
+                "size": self.size,
+                "used": used,
+                "free": self.size - used,
+                "written": self.usage.written,
+            },
+        }
+
+
+def check_volume(layout: LayoutFile, progress: Progress | None = None) -> FsckReport:
+    """Check the volume that *layout* locates.
+
+    Args:
+        layout: its layout file.
+        progress: told which stage runs.
+
+    Raises:
+        StoreBusyError: the volume is mounted.
+        StoreError, StoreMissingError: there is no store that could be checked.
+    """
+    with closing(Store.open(layout.metadata, read_only=True)) as store:
+        report = FsckReport(store.volume.name, store.volume.uuid)
+        report.size = sum(member.data_size for member in store.members)
+        stages = (
+            _check_file(store),
+            _check_members(layout, store),
+            _check_header(layout, store),
+            _check_tree(store, report),
+        )
+        for number, (what, stage) in enumerate(zip(STAGES, stages, strict=True)):
+            if progress is not None:
+                progress(f"checking {what}", number, len(stages))
+            report.findings.extend(stage)
+        return report
+
+
+def _check_file(store: Store) -> Iterator[Finding]:
+    for fault in integrity_faults(store):
+        yield Finding("store", f"{store.path}: {fault}")
+
+
+def _check_members(layout: LayoutFile, store: Store) -> Iterator[Finding]:
+    identities = [
+        MemberIdentity(m.id, m.index, m.uuid, m.data_offset, m.data_size) for m in store.members
+    ]
+    generations = (store.generation, store.pending)
+    expected = Expectation.of(store.volume.uuid, identities, generations, read_only=True)
+    listed = [spec.path for spec in layout.members]
+    holders: dict[UUID, Path] = {}
+    for path in [*listed, *_moved(listed, store, identities)]:
+        found = examine_member(path, expected)
+        for warning in found.warnings:
+            yield Finding("members", warning, severity="warning")
+        if found.status != "ok":
+            named = found.status.startswith(str(path))
+            yield Finding("members", found.status if named else f"{path}: {found.status}")
+        elif found.superblock is not None:
+            uuid = found.superblock.member.uuid
+            if uuid in holders:
+                yield Finding("members", f"{path}: is a clone of {holders[uuid]}")
+            holders.setdefault(uuid, path)
+    for m in identities:
+        if m.uuid not in holders:
+            yield Finding("members", f"member {m.index}, UUID {m.uuid}, was not found in order")
+
+
+def _moved(listed: list[Path], store: Store, identities: list[MemberIdentity]) -> Iterator[Path]:
+    """Places where members of this volume lie that the layout file does not list."""
+    hints = [Path(m.path) for m in store.members]
+    here = {path.resolve() for path in listed}
+    if all(path.exists() for path in listed):
+        return
+    wanted = {m.uuid for m in identities}
+    for path, superblock in find_moved(listed, hints, sorted({m.backup for m in identities})):
+        if superblock.member.uuid in wanted and path.resolve() not in here:
+            yield path
+
+
+def _check_header(layout: LayoutFile, store: Store) -> Iterator[Finding]:
+    try:
+        refuse_contradiction(layout, stored_facts(store))
+    except IomapdError as exc:
+        yield Finding("layout", str(exc))
+    except KeyError as exc:
+        yield Finding("store", f"{store.path}: the root layout names row {exc}, which is not there")
+    if store.pending not in (store.generation, store.generation + 1):
+        numbers = f"generation {store.generation}, pending {store.pending}"
+        yield Finding("store", f"{store.path}: {numbers}; a mount adds one")
+    for program in store.programs().values():
+        if hashlib.sha256(program.source.encode()).hexdigest() != program.sha256:
+            rule = f"the source of program {program.name} is not what its SHA-256 says"
+            yield Finding("store", f"{store.path}: {rule}")
+        if program.abi > PROGRAM_ABI:
+            rule = f"program {program.name} is of ABI {program.abi}; this iomapd knows"
+            yield Finding("store", f"{store.path}: {rule} {PROGRAM_ABI}")
+
+
+def _check_tree(store: Store, report: FsckReport) -> Iterator[Finding]:
+    try:
+        with reading(store):
+            paths = PathNames(store.iter_dirents())
+            report.nr_inodes = sum(1 for _ in store.iter_inodes())
+            yield from check_names(store, paths)
+            yield from check_space(store, paths, report.usage)
+    except StoreError as exc:
+        yield Finding("store", f"{exc}; the check of names and space ended here")
