@@ -78,13 +78,15 @@ class Namespace:
     def list(self, ino: int, after: int) -> Iterator[tuple[int, bytes, Attributes]]:
         """Yield ``(cookie, name, attributes)`` of names with a cookie > *after*, in order."""
         table = self._core.table
+        # A READDIRPLUS reply of 4 KiB holds some two dozen names.
+        limit = 32
         while True:
-            batch = self._names.list_directory(ino, after, 256)
+            batch = self._names.list_directory(ino, after, limit)
             for cookie, name, record in batch:
                 yield cookie, name, table.peek(record.ino) or record
-            if len(batch) < 256:
+            if len(batch) < limit:
                 return
-            after = batch[-1][0]
+            after, limit = batch[-1][0], 256
 
     def readlink(self, ino: int) -> bytes:
         """Return a symlink's target."""

@@ -52,8 +52,8 @@ def allocated(core: Core, attributes: Attributes) -> int:
     """
     if not stat.S_ISREG(attributes.mode):
         return 0
-    total = core.store.space.allocated(attributes.ino)
-    for extent in core.store.space.speculative(attributes.ino):
+    total, ahead = core.store.space.allocated(attributes.ino)
+    for extent in core.store.space.speculative(attributes.ino) if ahead else ():
         inside = max(0, attributes.size - extent.offset)
         total += min(extent.length, round_up(inside, extent.row))
     return total

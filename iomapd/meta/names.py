@@ -7,7 +7,7 @@ an operation from them, so that it is one transaction.
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from iomapd.meta.records import DirentRecord, InodeRecord, XattrRecord
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _COLUMNS = "ino,mode,uid,gid,nlink,rdev,size,atime_ns,mtime_ns,ctime_ns,btime_ns,layout"
+# dataclasses.astuple() copies deeply; this is five times as fast.
+_VALUES = attrgetter(*_COLUMNS.split(",")[1:])
 _JOINED = ",".join(f"inode.{c}" for c in _COLUMNS.split(","))
 
 
@@ -32,7 +34,7 @@ class Names:
         """Insert *record*, ignoring its ``ino``; return the new, never used ino."""
         cursor = self._execute(
             f"INSERT INTO inode ({_COLUMNS[4:]}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-            astuple(record)[1:],
+            _VALUES(record),
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
@@ -44,11 +46,10 @@ class Names:
 
     def update_inode(self, record: InodeRecord) -> None:
         """Write every attribute of *record*."""
-        values = astuple(record)
         self._execute(
             "UPDATE inode SET mode=?,uid=?,gid=?,nlink=?,rdev=?,size=?,atime_ns=?,mtime_ns=?,"
             "ctime_ns=?,btime_ns=?,layout=? WHERE ino=?",
-            (*values[1:], values[0]),
+            (*_VALUES(record), record.ino),
         )
 
     def delete_inode(self, ino: int) -> None:

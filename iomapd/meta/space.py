@@ -71,12 +71,14 @@ class Space:
         ).fetchone()
         return row[0] if row else 0
 
-    def allocated(self, ino: int) -> int:
-        """Return the bytes that extents of *ino* own, speculative ones left out."""
+    def allocated(self, ino: int) -> tuple[int, bool]:
+        """Return the bytes of extents that are here to stay, and whether there are others."""
         row = self._execute(
-            "SELECT sum(length) FROM extent WHERE ino=? AND speculative=0", (ino,)
+            "SELECT sum(length) FILTER (WHERE speculative=0), max(speculative) "
+            "FROM extent WHERE ino=?",
+            (ino,),
         ).fetchone()
-        return row[0] or 0
+        return row[0] or 0, bool(row[1])
 
     def speculative(self, ino: int) -> list[Extent]:
         """Return the speculative extents of *ino*, in order."""
