@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from iomapd.tools.bench import Progress
 
 MEMORY: Final = Path("/dev/shm")
-ROUNDS: Final = 2
 LOG: Final = "server.log"
 
 
@@ -43,7 +42,7 @@ class DemoSettings:
     nr_members: int = 4
     member_size: int = 512 << 20
     unit: int = 64 << 10
-    bench_size: int = 256 << 20
+    bench: Settings = field(default_factory=lambda: Settings(QUICK, rounds=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +90,7 @@ def run_demo(
             (mountpoint / "stream").unlink()
             (mountpoint / "random").unlink()
             tell(Step(f"iomapd bench --quick {mountpoint.name}", "takes half a minute; see below"))
-            bench = run_bench(
-                mountpoint, Settings(QUICK, ROUNDS, size=settings.bench_size), progress
-            )
+            bench = run_bench(mountpoint, settings.bench, progress)
         tell(Step(f"iomapd umount {mountpoint.name}", "committed, server gone"))
     return DemoReport(verified, pieces, bench)
 
@@ -113,8 +110,8 @@ def _verify(
     """Write checksummed data in two ways and read it back; return the bytes verified."""
     total = 0
     for name, size, block_size, pattern, jobs in (
-        ("stream", settings.bench_size, 1 << 20, "write", 4),
-        ("random", settings.bench_size // 16, 4096, "randwrite", 4),
+        ("stream", settings.bench.size, 1 << 20, "write", 4),
+        ("random", settings.bench.size // 16, 4096, "randwrite", 4),
     ):
         progress(f"writing and verifying {name}", 0, 0)
         with _timed() as seconds:
@@ -137,7 +134,7 @@ def _pieces_in_words(pieces: list[dict[str, Any]]) -> str:
 def _workplace(settings: DemoSettings) -> Iterator[Path]:
     """Provide a new directory with enough room; remove it, unless a mount is stuck in it."""
     # Members, their twins for the ceiling, and some air.
-    needed = settings.nr_members * (settings.member_size + settings.bench_size) + (256 << 20)
+    needed = settings.nr_members * (settings.member_size + settings.bench.size) + (256 << 20)
     free = shutil.disk_usage(settings.directory).free
     if free < needed:
         raise SpaceError(

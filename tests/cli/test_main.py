@@ -192,7 +192,8 @@ def test_sloppy_is_for_options_of_others(capsys):
     assert mount_helper.main(["vol.toml", "/mnt", "-s", "-f", "-o", "raid5"]) == 0
 
 
-def test_a_failed_mount_is_status_32(capsys, tmp_path):
+def test_a_failed_mount_is_status_32(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("IOMAPD_RUNTIME_DIR", str(tmp_path / "run"))
     status = mount_helper.main([str(tmp_path / "no.toml"), str(tmp_path)])
     assert status == mount_helper.EXIT_FAILED
     assert capsys.readouterr().err.count("\n") == 1
