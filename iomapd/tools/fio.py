@@ -171,7 +171,9 @@ def _run(job_file: str, timeout: float, *, tolerant: bool = False) -> list[dict[
     """Run fio on a job file given on stdin and return its jobs."""
     if shutil.which("fio") is None:
         raise FioError("fio is not installed: apt-get install fio")
-    command = ["fio", "--output-format=json", "-"]
+    # Threads, not processes: when we are interrupted, one kill ends all of fio's jobs, and no
+    # child of its is left to keep a mount busy.
+    command = ["fio", "--output-format=json", "--thread", "-"]
     try:
         done = subprocess.run(
             command, input=job_file, capture_output=True, text=True, timeout=timeout, check=False

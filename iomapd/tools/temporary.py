@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +24,19 @@ UNMOUNT_SECONDS = 60.0
 def mounted(source: Path, mountpoint: Path, *, log: Path) -> Iterator[MountReport]:
     """Mount *source* on *mountpoint* for the length of the block; the server logs to *log*.
 
-    A server that does not let go in `UNMOUNT_SECONDS` is cut off: a demo that
-    leaves a stuck mount behind would be worse than one that loses its data.
+    After a failure inside the block, a mount that cannot be ended in order is
+    cut off: leaving it behind would be worse than losing what is on it.
+
+    Raises:
+        MountError: it could not be mounted, or not unmounted.
     """
     try:
         yield launch(source, mountpoint, {}, log=log)
-    finally:
+    except BaseException:
         if find_mount(mountpoint) is not None:
-            _unmount(mountpoint)
+            _end(mountpoint)
+        raise
+    _unmount(mountpoint)
 
 
 @contextmanager
@@ -44,18 +49,20 @@ def mounted_for_a_while(source: Path) -> Iterator[Path]:
             yield mountpoint
 
 
-def _unmount(mountpoint: Path) -> None:
-    def silently(what: str, done: int, total: int) -> None:
-        """Nobody watches."""
-
+def _end(mountpoint: Path) -> None:
+    """Unmount in order if that is possible, by force if not; the caller has an error to report."""
     try:
-        unmount_volume(
-            mountpoint, lazy=False, force=False, timeout=UNMOUNT_SECONDS, progress=silently
-        )
+        _unmount(mountpoint)
     except MountError:
-        if find_mount(mountpoint) is None:
-            raise  # unmounted, but the server did not end in time: nothing to cut off
-        unmount_volume(
-            mountpoint, lazy=True, force=True, timeout=UNMOUNT_SECONDS, progress=silently
-        )
-        raise
+        with suppress(MountError):
+            _unmount(mountpoint, force=True)
+
+
+def _unmount(mountpoint: Path, *, force: bool = False) -> None:
+    unmount_volume(
+        mountpoint,
+        lazy=False,
+        force=force,
+        timeout=UNMOUNT_SECONDS,
+        progress=lambda what, done, total: None,
+    )
