@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import stat
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi.units import BLOCK
@@ -21,6 +22,7 @@ from iomapd.control.slowpath import FILE_END
 from iomapd.errors import UsageError
 from iomapd.geometry.ranges import round_up
 from iomapd.geometry.sizes import parse_size
+from iomapd.volume.program_source import ProgramSource, bind_params, param_names
 
 if TYPE_CHECKING:
     from iomapd.cache.inode import Inode
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 XATTR: Final = b"user.iomapd.layout"
 UNIT_MAX: Final = 1 << 30
-KEYS: Final = ("unit", "width", "strip_min", "strip_max", "program")
+_SIZES: Final = ("unit", "strip_min", "strip_max")
 
 
 class LayoutKeeper:
@@ -53,9 +55,17 @@ class LayoutKeeper:
             "strip_max": row.strip_max,
             "program": program.name,
             "sha256": program.sha256,
-            "params": list(row.params),
+            "params": self._params_of(row),
             "inherited": inherited,
         }
+
+    def _params_of(self, row: LayoutRecord) -> dict[str, int]:
+        names = param_names(self._source(row.program))
+        return dict(zip(names, row.params, strict=False))
+
+    def _source(self, number: int) -> ProgramSource:
+        program = self._programs[number]
+        return ProgramSource(program.name, program.source, Path(program.name))
 
     def text(self, inode: Inode) -> bytes:
         """Return the layout as ``key=value`` words."""
@@ -66,6 +76,7 @@ class LayoutKeeper:
             "strip_min": row.strip_min,
             "strip_max": row.strip_max,
             "program": self._programs[row.program].name,
+            **self._params_of(row),
         }
         return " ".join(f"{key}={value}" for key, value in words.items()).encode()
 
@@ -85,7 +96,8 @@ class LayoutKeeper:
         Args:
             inode: a directory, or a file without extents.
             changes: unit (bytes or "64KiB"), width (strips; 0 = all members),
-                strip_min, strip_max, program (a name the volume knows).
+                strip_min, strip_max, program (a name the volume knows), and the
+                program's parameters by name.
 
         Raises:
             UsageError: a value breaks a rule; OSError: the file has extents.
@@ -102,25 +114,26 @@ class LayoutKeeper:
         self._core.layouts.setdefault(number, replace(row, id=number))
 
     def _changed(self, row: LayoutRecord, changes: dict[str, Any]) -> LayoutRecord:
+        params = self._params_of(row)
         for key, value in changes.items():
             if value is None:
                 continue
-            if key in ("unit", "strip_min", "strip_max"):
+            if key in _SIZES:
                 sizes: dict[str, Any] = {key: parse_size(value, key)}
                 row = replace(row, **sizes)
             elif key == "width":
                 row = replace(row, width=self._width(value))
             elif key == "program":
-                row = replace(row, program=self._program(str(value)))
+                row, params = replace(row, program=self._program(str(value))), {}
+            elif key == "params":
+                params |= value
             else:
-                raise UsageError(f"layout: unknown key {key!r}; known: {', '.join(KEYS)}")
-        return checked(replace(row, id=0))
+                params[key] = _integer(key, value)
+        bound = bind_params(self._source(row.program), params, "layout")
+        return checked(replace(row, id=0, params=bound))
 
     def _width(self, value: Any) -> int:
-        try:
-            width = int(value)
-        except ValueError:
-            raise UsageError(f"layout: width {value!r} is not a number of strips") from None
+        width = _integer("width", value)
         if not 0 <= width <= len(self._core.members):
             raise UsageError(
                 f"layout: width {width} is not in 0..{len(self._core.members)} (0 = all members)"
@@ -133,6 +146,13 @@ class LayoutKeeper:
                 return program.id
         known = ", ".join(sorted(p.name for p in self._programs.values()))
         raise UsageError(f"layout: the volume has no program {name!r}; it has: {known}")
+
+
+def _integer(key: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"layout: {key} {value!r} is not an integer") from None
 
 
 def checked(row: LayoutRecord) -> LayoutRecord:

@@ -8,10 +8,12 @@ import stat
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from iomapd.abi.mapping import Mapping, MappingType
 from iomapd.abi.units import BLOCK
 from iomapd.control.slowpath import FILE_END
 from iomapd.dataplane.pieces import map_extent
 from iomapd.geometry.ranges import RangeSet, round_up
+from iomapd.mapping.contract import check_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +62,11 @@ def allocated(core: Core, attributes: Attributes) -> int:
 
 
 def map_file(core: Core, inode: Inode) -> dict[str, Any]:
-    """Return the ``map --json`` body: one entry per contiguous piece of a member."""
+    """Return the ``map --json`` body: one entry per contiguous piece of a member.
+
+    Raises:
+        BadMappingError: a piece breaks the mapping contract.
+    """
     members = {m.id: m for m in core.members}
     written = RangeSet(core.store.space.written(inode.ino))
     pieces: list[_Piece] = []
@@ -68,9 +74,11 @@ def map_file(core: Core, inode: Inode) -> dict[str, Any]:
         if extent is None:
             continue
         for start, end, present in written.pieces(low, high):
-            kind = "mapped" if present else "unwritten"
+            kind = MappingType.MAPPED if present else MappingType.UNWRITTEN
             for member, addr, first, last in map_extent(extent, start, end):
-                piece = _Piece(first, last - first, kind, member, addr)
+                answer = Mapping(first, last - first, addr, kind, 0, member)
+                check_mapping(answer, core.data_size_of)
+                piece = _Piece(first, last - first, kind.name.lower(), member, addr)
                 if pieces and pieces[-1].continues(piece):
                     pieces[-1].length += piece.length
                 else:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 WINDOW: Final = 512  # extents read ahead per look-up
 FILE_END: Final = round_down(MAX_FILE_SIZE, BLOCK)
-"""Where data must end, bytes: sizes reach 2**63 - 1, block ranges must not overflow in the store."""
+"""Where data must end, bytes: sizes reach 2**63 - 1, but block ranges must fit the store."""
 
 
 class SlowPath:

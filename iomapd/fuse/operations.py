@@ -47,14 +47,20 @@ class Handle:
 
 
 class Operations(pyfuse3.Operations):
-    """The handlers of one mount."""
+    """The handlers of one mount.
+
+    Args:
+        control: its control plane.
+        dirsync: changes of names are durable before their reply.
+    """
 
     supports_dot_lookup = True
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, control: ControlPlane) -> None:
+    def __init__(self, control: ControlPlane, *, dirsync: bool = False) -> None:
         super().__init__()
+        self._dirsync = dirsync
         self._control = control
         self._core = control.core
         self._handles: dict[int, Handle] = {}
@@ -90,6 +96,10 @@ class Operations(pyfuse3.Operations):
 
     # -- names
 
+    async def _names_changed(self) -> None:
+        if self._dirsync:
+            await self._control.points.make()
+
     @answers
     async def lookup(self, parent: int, name: bytes, ctx: Any) -> pyfuse3.EntryAttributes:
         """Find a name; a miss is cached by the kernel too."""
@@ -110,13 +120,17 @@ class Operations(pyfuse3.Operations):
     @answers
     async def mkdir(self, parent: int, name: bytes, mode: int, ctx: Any) -> Any:
         """Make a directory."""
-        return self._referenced(self._control.names.make(parent, name, mode, (ctx.uid, ctx.gid)))
+        made = self._control.names.make(parent, name, mode, (ctx.uid, ctx.gid))
+        await self._names_changed()
+        return self._referenced(made)
 
     @answers
     async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, ctx: Any) -> Any:
         """Make a file, fifo, socket or device."""
         owner = (ctx.uid, ctx.gid)
-        return self._referenced(self._control.names.make(parent, name, mode, owner, rdev=rdev))
+        made = self._control.names.make(parent, name, mode, owner, rdev=rdev)
+        await self._names_changed()
+        return self._referenced(made)
 
     @answers
     async def symlink(self, parent: int, name: bytes, target: bytes, ctx: Any) -> Any:
@@ -124,6 +138,7 @@ class Operations(pyfuse3.Operations):
         made = self._control.names.make(
             parent, name, stat.S_IFLNK | 0o777, (ctx.uid, ctx.gid), target=target
         )
+        await self._names_changed()
         return self._referenced(made)
 
     @answers
@@ -134,17 +149,21 @@ class Operations(pyfuse3.Operations):
     @answers
     async def link(self, inode: int, new_parent: int, new_name: bytes, ctx: Any) -> Any:
         """Give a file one more name."""
-        return self._referenced(self._control.names.link(inode, new_parent, new_name))
+        linked = self._control.names.link(inode, new_parent, new_name)
+        await self._names_changed()
+        return self._referenced(linked)
 
     @answers
     async def unlink(self, parent: int, name: bytes, ctx: Any) -> None:
         """Remove a name."""
         await self._control.delete(self._control.names.unlink(parent, name))
+        await self._names_changed()
 
     @answers
     async def rmdir(self, parent: int, name: bytes, ctx: Any) -> None:
         """Remove an empty directory."""
         await self._control.delete(self._control.names.rmdir(parent, name))
+        await self._names_changed()
 
     @answers
     async def rename(
@@ -156,12 +175,14 @@ class Operations(pyfuse3.Operations):
             raise OSError(errno.EINVAL, f"rename flags {flags:#x}")
         if flags & pyfuse3.RENAME_EXCHANGE:
             names.exchange((old, old_name), (new, new_name))
+            await self._names_changed()
             return
         await self._control.settle_before_replacing((old, old_name), (new, new_name))
         noreplace = bool(flags & pyfuse3.RENAME_NOREPLACE)
         replaced = names.rename((old, old_name), (new, new_name), noreplace=noreplace)
         if replaced is not None:
             await self._control.delete(replaced)
+        await self._names_changed()
 
     @answers
     async def opendir(self, inode: int, ctx: Any) -> int:
@@ -289,6 +310,7 @@ class Operations(pyfuse3.Operations):
     async def create(self, parent: int, name: bytes, mode: int, flags: int, ctx: Any) -> Any:
         """Make and open a file."""
         made = self._control.names.make(parent, name, mode, (ctx.uid, ctx.gid))
+        await self._names_changed()
         return self._opened(made, flags), self._referenced(made)
 
     def _opened(self, inode: Inode, flags: int) -> pyfuse3.FileInfo:

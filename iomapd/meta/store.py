@@ -19,7 +19,7 @@ import os
 import sqlite3
 import struct
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from iomapd.errors import StoreError
@@ -135,6 +135,12 @@ def _insert_layout(connection: sqlite3.Connection, row: LayoutRecord) -> int:
     return cursor.lastrowid
 
 
+def _layout(*row: Any) -> LayoutRecord:
+    number, unit, width, low, high, program, params, copies, flags = row
+    numbers = _PARAMS.unpack(params)
+    return LayoutRecord(number, unit, width, low, high, program, numbers, copies, flags)
+
+
 class Store:
     """An open metadata store; see the module for its parts."""
 
@@ -178,12 +184,7 @@ class Store:
     def layouts(self) -> dict[int, LayoutRecord]:
         """Return all layout rows by id."""
         found = self._database.connection.execute("SELECT * FROM layout")
-        return {
-            row[0]: LayoutRecord(
-                *row[:6], params=_PARAMS.unpack(row[6]), copies=row[7], flags=row[8]
-            )
-            for row in found
-        }
+        return {row[0]: _layout(*row) for row in found}
 
     def programs(self) -> dict[int, ProgramRecord]:
         """Return all program rows by id."""

@@ -13,6 +13,7 @@ from iomapd.transport.mount import MountOptions
 
 MAPPERS: Final = ("record",)
 CACHES: Final = ("kernel",)
+IO_MODES: Final = ("auto", "buffered")
 # Flags that mount(2) takes; the rest is ours.
 _KERNEL_FLAGS: Final = frozenset(
     {"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "sync", "dirsync"}
@@ -57,18 +58,33 @@ class MountRequest:
         """Whether nothing may be written."""
         return "ro" in self.options
 
+    @property
+    def dirsync(self) -> bool:
+        """Whether changes of names are durable before their reply."""
+        return "dirsync" in self.options or "sync" in self.options
+
     def check(self) -> None:
         """Refuse options whose value means nothing here.
 
         Raises:
             UsageError: naming option, value and what is known.
         """
-        for key, known in (("mapper", MAPPERS), ("cache", CACHES)):
+        for key, known in (("mapper", MAPPERS), ("cache", CACHES), ("io", IO_MODES)):
             value = self.options.get(key, known[0])
             if value not in known:
                 raise UsageError(f"-o {key}={value}: unknown; known: {', '.join(known)}")
         if self.lanes:
             raise UsageError(f"--lanes {self.lanes}: this build has no lanes; use 0")
+
+    def check_io_mode(self, mode: str, where: str) -> None:
+        """Refuse a layout's ``[io] mode`` that this build lacks; ``-o io=`` overrides it.
+
+        Raises:
+            UsageError: naming place, value and what is known.
+        """
+        if "io" not in self.options and mode not in IO_MODES:
+            known = ", ".join(IO_MODES)
+            raise UsageError(f"{where}: [io] mode {mode!r}: not in this build; known: {known}")
 
     def mount_options(self, volume_name: str) -> MountOptions:
         """Return what the transport mounts with."""

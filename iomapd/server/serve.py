@@ -61,6 +61,7 @@ class Mount:
         """
         request = self._request
         layout = find_layout_or_member(request.source)
+        request.check_io_mode(layout.io_mode, str(layout.path))
         store, members = _open_patiently(layout, request)
         control = ControlPlane(
             store, members, read_only=request.read_only, atime="noatime" not in request.options
@@ -76,7 +77,7 @@ class Mount:
             trio.run(control.end)
             raise
         try:
-            self._operations = Operations(control)
+            self._operations = Operations(control, dirsync=request.dirsync)
             self._session = Session(self._operations, self._transport.server_path)
             trio.run(self._serve)
         finally:

@@ -90,7 +90,7 @@ def bind_params(program: ProgramSource, given: Mapping[str, int], place: str) ->
     Raises:
         ProgramError: PARAMS is malformed, or names and values do not match.
     """
-    names = _param_names(program)
+    names = param_names(program)
     for name in given:
         if name not in names:
             takes = ", ".join(names) or "no parameters"
@@ -104,7 +104,12 @@ def bind_params(program: ProgramSource, given: Mapping[str, int], place: str) ->
     return values + (0,) * (NR_PARAMS_MAX - len(values))
 
 
-def _param_names(program: ProgramSource) -> tuple[str, ...]:
+def param_names(program: ProgramSource) -> tuple[str, ...]:
+    """Return the names that the program's ``PARAMS`` lists, in their order.
+
+    Raises:
+        ProgramError: the source is not Python, or PARAMS is malformed.
+    """
     try:
         tree = ast.parse(program.text)
     except (SyntaxError, ValueError) as exc:

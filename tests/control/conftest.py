@@ -41,7 +41,7 @@ def make_control(path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0)
         path,
         VolumeRecord(uuid4(), "test", 1),
         records,
-        ProgramRecord(1, "raid0", 1, "0" * 64, "source"),
+        ProgramRecord(1, "raid0", 1, "0" * 64, "def iomap_begin(ctx): ..."),
         LayoutRecord(1, unit, width, strip_min, 1 << 30, 1),
         (0, 0),
     )
