@@ -46,7 +46,7 @@ def build_object(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
     Raises:
         CompileError: a function breaks a rule of the compiled rooms, or does not compile.
     """
-    _register(reachable(entries), entries)
+    _register(reachable(entries))
     module = llvm.parse_assembly(f'source_filename = "{name}"')
     target = machine.target_machine()
     module.triple = machine.triple()
@@ -59,10 +59,10 @@ def build_object(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
     return bytes(target.emit_object(module))
 
 
-def _register(functions: Sequence[FunctionType], entries: Sequence[Callable[..., int]]) -> None:
+def _register(functions: Sequence[FunctionType]) -> None:
     for function in functions:
         # Registering twice would give numba two equal candidates for each call.
-        if function not in entries and function not in _registered:
+        if function not in _registered:
             register_jitable(error_model=_ERROR_MODEL)(function)
             _registered.add(function)
 
@@ -79,6 +79,8 @@ def _compile(entry: Callable[..., int]) -> Any:
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
     )
+    if getattr(numba.config, "DISABLE_JIT", 0):
+        raise CompileError("NUMBA_DISABLE_JIT is set; iomapd cannot run without compiled relays")
     try:
         (result,) = compiler(entry).overloads.values()
     except numba.core.errors.NumbaError as error:

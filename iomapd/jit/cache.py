@@ -27,6 +27,9 @@ _DIGEST_SIZE: Final = 32
 _HEADER_SIZE: Final = len(_MAGIC) + _DIGEST_SIZE
 _SYSTEM_DIRECTORY: Final = Path("/var/cache/iomapd")
 
+# Objects of one unit that stay: enough for a few checkouts and versions beside each other.
+_KEPT: Final = 8
+
 
 def candidate_directories() -> list[Path]:
     """List where object files of the effective user may live, best first."""
@@ -85,6 +88,14 @@ class ObjectStore:
             except OSError:
                 Path(name).unlink()
                 raise
+            self._forget_old(unit)
+
+    def _forget_old(self, unit: str) -> None:
+        objects = sorted(
+            self.directory.glob(f"{unit}-*.o"), key=lambda path: path.stat().st_mtime_ns
+        )
+        for path in objects[:-_KEPT]:
+            path.unlink()
 
 
 def _header(key: str, data: bytes) -> bytes:

@@ -74,11 +74,10 @@ def _globals(function: FunctionType) -> Iterator[tuple[str, Any]]:
         CompileError: a name stands for neither an int nor a plain function.  Modules are
             refused too: which of their attributes are used would not be seen here.
     """
-    for name in sorted(set(function.__code__.co_names)):
+    names = sorted(set(function.__code__.co_names))
+    for name in names:
         if name not in function.__globals__:
-            if hasattr(builtins, name):
-                continue
-            raise CompileError(f"{_place(function)} uses {name}, which is not defined")
+            continue
         value = function.__globals__[name]
         if not isinstance(value, int | FunctionType):
             raise CompileError(
@@ -86,6 +85,9 @@ def _globals(function: FunctionType) -> Iterator[tuple[str, Any]]:
                 " compiled functions use ints and plain functions, imported one by one"
             )
         yield name, value
+    for name in names:
+        if name not in function.__globals__ and not hasattr(builtins, name):
+            raise CompileError(f"{_place(function)} uses {name}, which is not defined")
 
 
 def unit_key(name: str, entries: Sequence[Callable[..., int]]) -> str:

@@ -8,6 +8,14 @@ What passes is edited on the way; abi/fuse.py has the table.
 
 from iomapd.transport.handshake import Limits, Wishes
 from iomapd.transport.mount import MountOptions
-from iomapd.transport.transport import UNMOUNTED, Transport, TransportStatistics
+from iomapd.transport.transport import ABORTED, UNMOUNTED, Transport, TransportStatistics
 
-__all__ = ["UNMOUNTED", "Limits", "MountOptions", "Transport", "TransportStatistics", "Wishes"]
+__all__ = [
+    "ABORTED",
+    "UNMOUNTED",
+    "Limits",
+    "MountOptions",
+    "Transport",
+    "TransportStatistics",
+    "Wishes",
+]

@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 _BUFFER: Final = (1 << 20) + BUFFER_HEADER_SIZE + MIN_READ_BUFFER
 _JOIN_INTERVAL: Final = 0.01  # s
 
+RELAY_IN: Final = relay_in.__name__
+RELAY_OUT: Final = relay_out.__name__
+NOTIFIER: Final = notifier.__name__
+
 
 def compile_relays() -> Unit:
     """Compile the relays, or load them; takes seconds once per machine and version.
@@ -48,7 +52,7 @@ class Carrier:
 
     Args:
         unit: the compiled relays.
-        pair: our end, blocking.
+        pair: our end, blocking; stays the caller's.
         send_buffer: bytes of notifications that may wait.
     """
 
@@ -58,7 +62,7 @@ class Carrier:
         self._queue_in, self._queue_out = open_pair(send_buffer)
         self._block = Region(fields.BLOCK_SIZE)
         fields.prepare(self._block.addr)
-        self._buffers = [Region(_BUFFER) for _ in range(3)]
+        self._buffers = {name: Region(_BUFFER) for name in (RELAY_IN, RELAY_OUT, NOTIFIER)}
         self._threads: dict[str, threading.Thread] = {}
         self._dev = -1
 
@@ -67,70 +71,64 @@ class Carrier:
         """Largest message, bytes, that the pair and the relays' buffers carry."""
         return min(message_capacity(self._pair), _BUFFER)
 
-    def start(self, dev: int, on_end: Callable[[int], None]) -> None:
+    def start(self, dev: int, on_end: Callable[[str, int], None]) -> None:
         """Start carrying.
 
         Args:
             dev: /dev/fuse after INIT, O_NONBLOCK; stays the caller's.
-            on_end: called with the status of relay_in, from its thread, when that ends.
+            on_end: called with the name of each relay and its status when it ends, from its
+                thread.
         """
         self._dev = dev
         pair, block = self._pair.fileno(), self._block.addr
-        buffer_in, buffer_out, buffer_notifier = (b.addr for b in self._buffers)
-        calls: dict[str, tuple[int, ...]] = {
-            "relay_out": (dev, pair, self._queue_in.fileno(), block, buffer_out, _BUFFER),
-            "notifier": (dev, self._queue_out.fileno(), block, buffer_notifier, _BUFFER),
-            "relay_in": (dev, pair, block, buffer_in, _BUFFER),
+        descriptors = {
+            # Replies first: a request must not meet a server that cannot answer.
+            RELAY_OUT: (dev, pair, self._queue_in.fileno()),
+            NOTIFIER: (dev, self._queue_out.fileno()),
+            RELAY_IN: (dev, pair),
         }
-        for name, arguments in calls.items():
-            ended = on_end if name == "relay_in" else None
-            thread = threading.Thread(
-                target=self._run, args=(name, arguments, ended), name=f"iomapd-{name}", daemon=True
+        for name, fds in descriptors.items():
+            arguments = (*fds, block, self._buffers[name].addr, _BUFFER)
+            self._threads[name] = threading.Thread(
+                target=self._run, args=(name, arguments, on_end), name=f"iomapd-{name}", daemon=True
             )
-            self._threads[name] = thread
-            thread.start()
+            self._threads[name].start()
 
     def _run(
-        self, name: str, arguments: tuple[int, ...], ended: Callable[[int], None] | None
+        self, name: str, arguments: tuple[int, ...], on_end: Callable[[str, int], None]
     ) -> None:
         status = self._unit.function(name)(*arguments)
         log.debug("%s ended with status %d", name, status)
-        if ended:
-            ended(status)
+        on_end(name, status)
 
     def counter(self, offset: int) -> int:
-        """Return the counter at *offset* of block.py."""
+        """Return the counter at *offset* of block.py; also after the end."""
         return load64(self._block.addr + offset)
 
     def stop(self) -> None:
-        """End all three loops, whatever they wait for, and give their memory back.
+        """End all three loops, whatever they wait for, and join their threads.
 
         Replies that the server has sent are still delivered; requests that nobody will
         answer any more fail with EIO.  Must not be called from `on_end`.
         """
         hang_up(self._pair)
-        for name in ("relay_in", "relay_out"):
-            self._join(name)
+        for name in (RELAY_IN, RELAY_OUT):
+            if thread := self._threads.get(name):
+                thread.join()
         hang_up(self._queue_in)
-        if notifying := self._threads.get("notifier"):
+        if thread := self._threads.get(NOTIFIER):
             # It may wait in the kernel for a page whose READ only we can still answer.
-            while notifying.is_alive():
+            while thread.is_alive():
                 self._refuse_everything()
-                notifying.join(_JOIN_INTERVAL)
+                thread.join(_JOIN_INTERVAL)
             self._refuse_everything()
         self._threads.clear()
         self._queue_in.close()
         self._queue_out.close()
-        for region in (*self._buffers, self._block):
-            region.close()
-
-    def _join(self, name: str) -> None:
-        if thread := self._threads.get(name):
-            thread.join()
 
     def _refuse_everything(self) -> None:
         """Fail all requests that the server holds, and all that nobody has read yet."""
-        block, buffer = self._block.addr, self._buffers[0].addr
+        block, buffer = self._block.addr, self._buffers[RELAY_IN].addr
         for unique in outstanding(block + fields.PENDING):
             refuse(self._dev, block, unique, EIO)
         while read(self._dev, buffer, _BUFFER) >= IN_HEADER_SIZE:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import MountError
 from iomapd.transport import block as fields
-from iomapd.transport.carrier import Carrier, compile_relays
+from iomapd.transport.carrier import NOTIFIER, RELAY_IN, RELAY_OUT, Carrier, compile_relays
 from iomapd.transport.connection import Connection, mount_control
 from iomapd.transport.handshake import HandshakeEnded, Limits, Wishes, shake_hands
 from iomapd.transport.mount import MountOptions, check_mountpoint, mount, unmount
 from iomapd.transport.mountinfo import find_mount
 from iomapd.transport.pair import hang_up, open_pair
-from iomapd.transport.relays import FAILED, KERNEL_GONE
+from iomapd.transport.relays import FAILED, KERNEL_GONE, SERVER_GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNMOUNTED: Final = "unmounted"
+ABORTED: Final = "the connection was aborted"
 _SEND_BUFFER: Final = 8 << 20
 _DEFAULT_WISHES: Final = Wishes()
+_ERRNO_OF: Final = {
+    RELAY_IN: fields.IN_ERRNO,
+    RELAY_OUT: fields.OUT_ERRNO,
+    NOTIFIER: fields.NOTIFIER_ERRNO,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +85,9 @@ class Transport:
     Args:
         mountpoint: an empty directory.
         options: how to mount.
-        on_end: called once, from a thread, with a reason: `UNMOUNTED`, or a sentence when
-            the transport gave up (the mount is then aborted already).  Not called after
-            `stop`; must not call `stop` itself.
+        on_end: called once, from a thread, with a reason: `UNMOUNTED`, `ABORTED`, or a
+            sentence when the transport gave up (nobody waits for the mount any more by
+            then).  Not called after `stop`; must not call `stop` itself.
         wishes: request size, background requests, read-ahead.
         send_buffer: bytes that may be under way in each direction.
 
@@ -112,7 +118,9 @@ class Transport:
         self._carrier: Carrier | None = None
         self._handshake: threading.Thread | None = None
         self._dev = -1
+        self._server_fd = -1
         self._stopping = False
+        self._stopped = False
         self._end_lock = threading.Lock()
         self._ended = False
 
@@ -130,9 +138,7 @@ class Transport:
         self._pair, self._server = open_pair(self._send_buffer)
         self._carrier = Carrier(unit, self._pair, self._send_buffer)
         try:
-            self._dev = mount(self.mountpoint, self._options)
-            os.set_blocking(self._dev, False)
-            self.connection = self._find_connection()
+            self._mount()
         except BaseException:
             self.stop()
             raise
@@ -141,11 +147,14 @@ class Transport:
         )
         self._handshake.start()
 
-    def _find_connection(self) -> int:
+    def _mount(self) -> None:
+        self._dev = mount(self.mountpoint, self._options)
+        os.set_blocking(self._dev, False)
         entry = find_mount(self.mountpoint)
         if entry is None:
+            unmount(self.mountpoint, lazy=True)
             raise MountError(f"{self.mountpoint}: mounted, but not in /proc/self/mountinfo")
-        return entry.minor
+        self.connection = entry.minor
 
     @property
     def server_path(self) -> str:
@@ -169,24 +178,37 @@ class Transport:
             self._carrier.start(self._dev, self._relay_ended)
             self.ready.set()
 
-    def _relay_ended(self, status: int) -> None:
+    def _relay_ended(self, name: str, status: int) -> None:
         if status == KERNEL_GONE:
-            self._end(UNMOUNTED)
-        elif not self._stopping:
+            self._end(self._kernel_reason())
+        elif status == SERVER_GONE:
+            # relay_in sees every hang-up; the other two need not say it again.
+            if name == RELAY_IN and not self._stopping:
+                self._give_up("the server closed its end")
+        else:
             assert self._carrier is not None
-            number = self._carrier.counter(fields.IN_ERRNO)
-            why = os.strerror(number) if status == FAILED else "the server closed its end"
-            self._give_up(f"the relay of requests ended: {why}")
+            number = self._carrier.counter(_ERRNO_OF[name])
+            self._give_up(f"{name}: {os.strerror(number) if status == FAILED else 'crashed'}")
+
+    def _kernel_reason(self) -> str:
+        """Tell an unmount from an abort; after an abort, take the dead mount away."""
+        if self._is_mounted():
+            self._detach()
+            return ABORTED
+        return UNMOUNTED
 
     def _give_up(self, reason: str) -> None:
         """End the mount so that nobody waits for it, then say so."""
         log.error("%s: %s", self.mountpoint, reason)
+        self._detach()
+        self.abort()
+        self._end(reason)
+
+    def _detach(self) -> None:
         try:
             self.unmount(lazy=True)
         except MountError as error:
             log.warning("lazy unmount: %s", error)
-        self.abort()
-        self._end(reason)
 
     def _end(self, reason: str) -> None:
         with self._end_lock:
@@ -212,9 +234,12 @@ class Transport:
         Raises:
             MountError: it is busy (EBUSY), or not ours to unmount.
         """
-        entry = find_mount(self.mountpoint)
-        if entry is not None and entry.minor == self.connection:
+        if self._is_mounted():
             unmount(self.mountpoint, lazy=lazy)
+
+    def _is_mounted(self) -> bool:
+        entry = find_mount(self.mountpoint)
+        return entry is not None and entry.minor == self.connection
 
     def abort(self) -> bool:
         """End the connection by its abort file; every waiter wakes with an error.
@@ -225,7 +250,7 @@ class Transport:
         return self.connection >= 0 and Connection(self.connection).abort()
 
     def statistics(self) -> TransportStatistics:
-        """Return the counters; all zero before `start` and after `stop`."""
+        """Return the counters; all zero before `start`, and final after `stop`."""
         names = TransportStatistics.__dataclass_fields__
         read = self._carrier.counter if self._carrier else lambda _: 0
         return TransportStatistics(*[read(getattr(fields, name.upper())) for name in names])
@@ -237,16 +262,15 @@ class Transport:
         twice, and at any moment after `start` began.
         """
         self._stopping = True
-        carrier, self._carrier = self._carrier, None
-        if carrier is None:
+        if self._stopped or self._carrier is None:
             return
+        self._stopped = True
         hang_up(self._pair)
         if self._handshake is not None:
             self._handshake.join()
-        carrier.stop()
+        self._carrier.stop()
         self._pair.close()
         if self._server.fileno() >= 0:
             self._server.close()
         if self._dev >= 0:
             os.close(self._dev)
-            self._dev = -1
