@@ -8,22 +8,19 @@ is still empty when it is written.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iomapd.abi.units import BLOCK
 from iomapd.errors import (
     LayoutFileError,
-    MemberBusyError,
     MemberError,
     MemberMissingError,
     SuperblockError,
 )
 from iomapd.geometry.sizes import format_size
 from iomapd.volume.copies import end_of, read_superblock
-from iomapd.volume.device import open_device
-from iomapd.volume.in_use import users_of
+from iomapd.volume.device import open_device, refuse_shared
 from iomapd.volume.search import is_in_dev
 from iomapd.volume.signatures import find_signatures
 from iomapd.volume.superblock import DATA_OFFSET, FIRST_ADDR
@@ -111,9 +108,12 @@ def examine(
             others = [c.device for c in found if c.device is not None]
             found.append(_examine_one(layout.place("member", index), spec, others))
             _refuse_too_small(found[-1], layout.unit)
-            _refuse_in_use(found[-1])
+        for candidate in found:
+            # After the loop above, which says better what a loop device over a member is.
+            if candidate.device is not None:
+                refuse_shared(candidate.device)
             if not force:
-                _refuse_data(found[-1], ours)
+                _refuse_data(candidate, ours)
     except BaseException:
         for candidate in found:
             candidate.close()
@@ -186,14 +186,6 @@ def _refuse_too_small(candidate: Candidate, unit: int) -> None:
             f"{format_size(DATA_OFFSET)} reserved, one unit of {format_size(unit)}, and "
             f"{format_size(BLOCK)} for the backup superblock"
         )
-
-
-def _refuse_in_use(candidate: Candidate) -> None:
-    if candidate.device is None:
-        return
-    # Mounted block devices were refused by O_EXCL; this is about files.
-    if users := users_of(os.fstat(candidate.device.fd)):
-        raise MemberBusyError(f"{candidate.path}: is in use: {', '.join(users)}")
 
 
 def _refuse_data(candidate: Candidate, ours: Callable[[Superblock], bool]) -> None:

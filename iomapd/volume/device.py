@@ -120,12 +120,28 @@ def refuse_inside(path: Path, mountpoint: Path) -> None:
     Raises:
         MemberError: *path* lies in *mountpoint*, under whatever name.
     """
-    target = mountpoint.stat()
+    try:
+        target = mountpoint.stat()
+    except OSError:
+        return  # what is not there hides nothing; whoever mounts there says so
     for parent in path.resolve().parents:
         if os.path.samestat(parent.stat(), target):
             raise MemberError(
                 f"{path}: lies inside the mountpoint {mountpoint}, which will hide it"
             )
+
+
+def refuse_shared(device: Device) -> None:
+    """Refuse a file that somebody uses without locking it: as swap, or under a loop device.
+
+    A loop device keeps pages of its own; written through both, the file ends up
+    with some of each.  Block devices need no such question, O_EXCL has answered it.
+
+    Raises:
+        MemberBusyError: naming the user.
+    """
+    if device.kind == "file" and (users := users_of(os.fstat(device.fd))):
+        raise MemberBusyError(f"{device.path}: is in use: {', '.join(users)}")
 
 
 def _twice(path: Path, other: Device) -> str:

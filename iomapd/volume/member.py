@@ -4,8 +4,9 @@
 What is asked of every member, in this order: it can be held alone; it is not
 another listed member under a second name; it does not lie inside the mountpoint;
 one copy of its superblock is whole and of a known format; it is of this volume
-and expected here; it is no clone; its geometry and member set are the store's; its
-generation is one the store knows; it is as large as it was.
+and expected here; its geometry and member set are the store's; its generation is
+one the store knows; it is as large as it was; it is no clone; and, when all are
+there, no loop device or swap uses it besides us.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from iomapd.errors import MemberMissingError, SuperblockError
 from iomapd.volume.copies import Found, read_superblock, write_superblock
-from iomapd.volume.device import Device, open_device, refuse_inside
+from iomapd.volume.device import Device, open_device, refuse_inside, refuse_shared
 from iomapd.volume.expectation import Expectation
 from iomapd.volume.identity import MemberIdentity
 from iomapd.volume.search import find_moved
@@ -166,6 +167,9 @@ class _Muster:
             raise MemberMissingError(
                 f"member {m.index}, UUID {m.uuid}, is missing{absent}; every member must be present"
             )
+        # Last, so that a loop device over another member is called by that name.
+        for device in self._devices:
+            refuse_shared(device)
         return sorted(self._members.values(), key=lambda m: m.index)
 
     def take_listed(self, path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import SuperblockError
 from iomapd.volume.copies import read_superblock
+from iomapd.volume.in_use import users_of
 from iomapd.volume.superblock import DATA_OFFSET
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def find_moved(
         real = path.resolve()
         if real not in seen:
             seen.add(real)
-            if superblock := peek(real, backups):
+            superblock = peek(real, backups)
+            # A file under a loop device is not where the member is; the device is.
+            if superblock is not None and not users_of(real.stat()):
                 yield path, superblock
 
 
@@ -76,8 +79,9 @@ def _places(candidates: Sequence[Path], hints: Iterable[Path]) -> Iterator[Path]
             directories[hint] = None
         else:
             yield hint
-    in_dev = [path for path in candidates if is_in_dev(path)]
-    directories.update((path.parent, None) for path in candidates if path not in in_dev)
+    in_dev = [path for path in candidates if is_in_dev(path.resolve())]
+    # The directory of a link to a device may hold the links' neighbours, or files.
+    directories.update((path.parent, None) for path in candidates if not is_in_dev(path))
     for directory in directories:
         yield from _files_of(directory)
     if in_dev:

@@ -282,3 +282,31 @@ def test_the_same_volume_opens_over_loop_devices(volume, attach, opened):
 def test_a_loop_device_that_moved_is_found_among_all_block_devices(volume, attach, opened):
     loops = [attach(path) for path in volume.paths]
     assert opened(volume, candidates=[loops[0], loops[1]])[2].path == loops[2]
+
+
+@pytest.mark.slow
+def test_a_link_to_a_device_that_is_gone_leads_to_the_device_not_to_the_file(
+    volume, attach, opened
+):
+    loops = [attach(path) for path in volume.paths]
+    links = [volume.directory / f"loop{i}" for i in range(3)]
+    for link, loop in zip(links, loops, strict=True):
+        link.symlink_to(loop)
+    links[1].unlink()
+    links[1].symlink_to("/dev/iomapd-absent")
+    members = opened(volume, candidates=links)
+    assert [m.kind for m in members] == ["block"] * 3
+    assert members[1].path == loops[1]
+
+
+@pytest.mark.slow
+def test_a_file_under_a_loop_device_is_in_use(volume, attach):
+    loop = attach(volume.paths[1])
+    message = refused(volume, MemberBusyError)
+    assert message == f"{volume.paths[1]}: is in use: attached to {loop}"
+    message = refused(volume, MemberError, candidates=[*volume.paths, loop])
+    assert message == f"{loop}: is {volume.paths[1]} once more; a volume has each member once"
+
+
+def test_a_mountpoint_that_is_absent_hides_nothing(volume, opened):
+    opened(volume, mountpoint=volume.directory / "absent")

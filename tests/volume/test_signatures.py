@@ -11,7 +11,7 @@ from iomapd.volume import signatures
 from iomapd.volume.blkid import Signature
 from iomapd.volume.signatures import find_signatures, wipe_signatures
 
-SIZE = 64 << 20
+SIZE = 320 << 20  # what mkfs.xfs asks for; sparse
 
 
 @pytest.fixture
