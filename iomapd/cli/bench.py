@@ -70,7 +70,7 @@ def render(report: BenchReport) -> str:
     lines = [
         console.table(head, rows, left="ACCESS CACHE"),
         "",
-        f"1 MiB requests, GiB/s, medians of {report.settings.rounds} rounds.  MEMBER: one alone, "
+        f"1 MiB requests, GiB/s, median of {report.settings.rounds}.  MEMBER: one alone, "
         f"slowest-fastest; CEILING: all {members} at once, each with this queue depth.",
         *(f"note: {note}" for note in report.notes),
     ]

@@ -41,7 +41,9 @@ def _show(counters: dict[str, Any], before: dict[str, Any], elapsed: float, json
     if json:
         console.echo_json({"schema": "iomapd.stats", "version": 1, **counters})
     else:
-        console.echo(_render(dict(flatten(counters)), dict(flatten(before)), elapsed))
+        about = ("schema", "version")
+        now = {key: value for key, value in flatten(counters) if key not in about}
+        console.echo(_render(now, dict(flatten(before)), elapsed))
 
 
 def flatten(counters: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -100,9 +100,17 @@ def require_mount(mountpoint: Path) -> MountEntry:
     return entry
 
 
-def is_served(entry: MountEntry) -> bool:
-    """Tell whether a mount looks like one of ours: a FUSE mount with an admin socket."""
-    return entry.fstype.startswith("fuse") and socket_of_mount(entry).is_socket()
+def is_ours(entry: MountEntry) -> bool:
+    """Tell whether a mount is an iomapd volume: by its type, or by its socket if that is hidden.
+
+    A volume may be mounted with another subtype; and another user's socket may
+    be out of sight.
+    """
+    kind, _, subtype = entry.fstype.partition(".")
+    # os.path.exists() is False for what we may not look at; Path.exists() would raise.
+    return kind == "fuse" and (
+        subtype == "iomapd" or os.path.exists(socket_of_mount(entry))  # noqa: PTH110
+    )
 
 
 def mount_of_device(device: int, name: Path) -> MountEntry:
@@ -113,14 +121,14 @@ def mount_of_device(device: int, name: Path) -> MountEntry:
     """
     wanted = (os.major(device), os.minor(device))
     entry = next((entry for entry in read_mounts() if entry.device == wanted), None)
-    if entry is None or not is_served(entry):
+    if entry is None or not is_ours(entry):
         raise MountError(f"{name}: is not on a mounted iomapd volume")
     return entry
 
 
 def served_mounts() -> list[MountEntry]:
-    """Return every mount of an iomapd server in this mount namespace."""
-    return [entry for entry in read_mounts() if is_served(entry)]
+    """Return every mount of an iomapd volume in this mount namespace."""
+    return [entry for entry in read_mounts() if is_ours(entry)]
 
 
 def connect(entry: MountEntry, timeout: float) -> socket.socket:
@@ -161,6 +169,8 @@ def _unreachable(entry: MountEntry, path: Path, error: OSError) -> str:
             f"{where}: no iomapd server listens at {path}; "
             f"if it died: iomapd umount --force {where}"
         )
+    if isinstance(error, PermissionError):
+        return f"{where}: is served by user {owner_of(entry)}, who alone may ask"
     return f"{path}: {error.strerror or error}"
 
 

@@ -134,7 +134,7 @@ def run_bench(mountpoint: Path, settings: Settings, progress: Progress) -> Bench
     with _file_on(mountpoint, settings.size) as mount, twins_of(members, settings.size) as twins:
         results = _rounds(settings, mount, twins, progress)
     summary = {key: volume.get(key) for key in ("uuid", "unit", "program", "mapper", "members")}
-    return BenchReport(summary, settings, results, twins.notes)
+    return BenchReport(summary, settings, results, (*twins.notes, *_notes(volume["members"])))
 
 
 def _rounds(
@@ -150,6 +150,16 @@ def _rounds(
         for name, rate in measure(result.point, targets, settings.seconds).items():
             result.rates.setdefault(name, []).append(rate)
     return results
+
+
+def _notes(members: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what a reader must know of how the server accesses the members."""
+    cached = [m for m in members if m["io_mode"] != "direct" and not m.get("memory_backed")]
+    if cached:
+        yield (
+            f"the server accesses members through the page cache ({cached[0]['io_mode']}), the "
+            "ceiling with O_DIRECT does not: repeated reads of the mount may come from memory"
+        )
 
 
 def describe_point(point: Point) -> str:

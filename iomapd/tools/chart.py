@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import UsageError
+from iomapd.geometry.sizes import format_size
 from iomapd.tools.bench import describe_point
 
 if TYPE_CHECKING:
@@ -50,11 +51,11 @@ def draw_chart(report: BenchReport, path: Path) -> None:
     axes.set_yticks(rows, labels, fontsize=8)
     axes.set_xlabel("GiB/s")
     axes.set_title(_title(report), fontsize=10)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=150)
 
 
 def _title(report: BenchReport) -> str:
-    members, unit = report.volume.get("members") or [], report.volume.get("unit")
+    members, unit = report.volume["members"], report.volume["unit"]
     machine = f"{report.machine['cpus']} CPUs, Linux {report.machine['kernel']}"
-    return f"{len(members)} members, unit {unit} bytes, {machine}, {report.settings.rounds} rounds"
+    return f"{len(members)} members, unit {format_size(unit)}, {machine}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import MountError
-from iomapd.tools.admin import connect, is_served, peer_of, require_mount
+from iomapd.tools.admin import connect, is_ours, peer_of, require_mount
 from iomapd.transport.connection import Connection, mount_control
 from iomapd.transport.mount import unmount
 
@@ -50,7 +50,7 @@ def unmount_volume(
             server did not end in time.
     """
     entry = require_mount(mountpoint)
-    if not (is_served(entry) or entry.fstype == "fuse.iomapd"):
+    if not is_ours(entry):
         raise MountError(f"{mountpoint}: is {entry.fstype}, not an iomapd volume")
     server = _open_server(entry)
     try:

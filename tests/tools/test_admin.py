@@ -100,3 +100,21 @@ def test_a_file_elsewhere_is_not_on_a_volume(tmp_path):
 def test_a_directory_that_is_no_mountpoint_is_said(tmp_path):
     with pytest.raises(MountError, match="nothing is mounted there"):
         admin.request(tmp_path, "info")
+
+
+def test_a_socket_out_of_reach_says_whom_to_ask(monkeypatch):
+    def refuse(self, address):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    with pytest.raises(MountError, match=r"/mnt/x: is served by user \d+, who alone may ask"):
+        admin.request_mount(mount_entry(), "info")
+
+
+def test_a_volume_is_known_by_its_type_or_by_its_socket():
+    assert admin.is_ours(mount_entry())
+    disguised = mount_entry(fstype="fuse")
+    assert not admin.is_ours(disguised)
+    with fake_server(disguised, {}):
+        assert admin.is_ours(disguised)
+    assert not admin.is_ours(mount_entry(fstype="tmpfs"))

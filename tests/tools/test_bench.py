@@ -100,3 +100,10 @@ def test_a_chart_is_drawn(tmp_path):
     drawn = BenchReport(made.volume, made.settings, made.results, (), {"cpus": 2, "kernel": "6.18"})
     draw_chart(drawn, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_server_that_reads_through_the_page_cache_is_noted():
+    member = {"io_mode": "buffered", "memory_backed": False}
+    assert "may come from memory" in next(bench._notes([member]))
+    assert list(bench._notes([{**member, "io_mode": "direct"}])) == []
+    assert list(bench._notes([{**member, "memory_backed": True}])) == []
