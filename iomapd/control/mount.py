@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -140,6 +141,7 @@ class ControlPlane:
             "layout.get": self._layout_get,
             "layout.set": self._layout_set,
             "point": self._point,
+            "store.copy": self._copy_store,
         }
 
     def _named(self, request: dict[str, Any]) -> Inode:
@@ -167,3 +169,12 @@ class ControlPlane:
     async def _point(self, _: dict[str, Any]) -> dict[str, Any]:
         await self.points.make()
         return {}
+
+    async def _copy_store(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Write a durable, consistent copy of the store; the asker removes it."""
+        path = Path(str(request["path"]))
+        if not path.is_absolute() or path.exists():
+            raise UsageError(f"{path}: a copy goes to an absolute path where nothing is")
+        await self.points.make()
+        await trio.to_thread.run_sync(self.core.store.copy_to, path)
+        return {"path": str(path)}

@@ -23,7 +23,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copyfile, rmtree
 from typing import TYPE_CHECKING, Any
@@ -157,6 +157,15 @@ class Database:
             raise store_error(self.path, exc) from exc
         finally:
             helper.close()
+
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent copy of what is committed to *path*; blocks, any thread.
+
+        Uses SQLite's online backup (sqlite.org/backup.html) on a connection of
+        its own; operations go on beside it.
+        """
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as copy:
+            source.backup(copy)
 
     def close(self) -> None:
         """Close the connection, then give up the lock."""

@@ -243,6 +243,10 @@ class Store:
         """Move the log into the database, waiting for nobody; blocks, any thread."""
         self._database.checkpoint()
 
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent copy of what is committed; blocks, any thread."""
+        self._database.copy_to(path)
+
     def close(self) -> None:
         """Close; the last connection moves the log into the database file."""
         self._database.close()
