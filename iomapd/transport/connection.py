@@ -71,6 +71,6 @@ class Connection:
             try:
                 if int(path.read_text()) != value:
                     path.write_text(str(value))
-            except (OSError, ValueError) as error:
-                refused.append(f"{path} stays as it is instead of {value}: {error}")
+            except OSError as error:
+                refused.append(f"{path} is not set to {value}: {error.strerror}")
         return refused

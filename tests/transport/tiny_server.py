@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: MIT
-"""A minimal file system on the transport, for tests: one root, a few files in memory.
+"""A minimal file system on the transport, for tests: a directory with one file.
 
-    python -m tests.transport.tiny_server MOUNTPOINT [--ordinary]
+    python -m tests.transport.tiny_server MOUNTPOINT [options]
 
-Speaks JSON lines: {"event": "ready", ...} once mounted, {"event": "end", ...} at the end.  Reads
-commands from standard input: "invalidate", "stop", "close".
+Says what happens as JSON lines on standard output, and takes one command per line on standard
+input: see `TinyServer.obey`.  The file remembers what its requests carried.
 """
 
 import argparse
+import contextlib
 import errno
+import functools
 import json
 import os
 import stat
 import sys
 import threading
-import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pyfuse3
 import trio
 
+from iomapd.errors import MountError
 from iomapd.transport import MountOptions, Transport, Wishes
 
 FILE = 2
@@ -28,15 +31,14 @@ SIZE = 64 << 20
 
 
 class TinyOperations(pyfuse3.Operations):
-    """Directory with one file; remembers what requests carried."""
+    """Every byte of the file is the number of its MiB."""
 
     enable_writeback_cache = False
 
     def __init__(self):
         super().__init__()
         self.seen = {name: [] for name in ("reads", "writes", "fhs", "open_flags", "setattr_fhs")}
-        self.gate = None  # set to a trio.Event to hold reads back
-        self.mode = stat.S_IFREG | 0o666
+        self.gate = None  # an event for which reads wait
 
     async def getattr(self, inode, ctx=None):
         entry = pyfuse3.EntryAttributes()
@@ -44,9 +46,10 @@ class TinyOperations(pyfuse3.Operations):
         if inode == pyfuse3.ROOT_INODE:
             entry.st_mode, entry.st_nlink = stat.S_IFDIR | 0o777, 2
         else:
-            entry.st_mode, entry.st_size, entry.st_nlink = self.mode, SIZE, 1
+            entry.st_mode, entry.st_nlink, entry.st_size = stat.S_IFREG | 0o666, 1, SIZE
         entry.st_uid, entry.st_gid = os.getuid(), os.getgid()
-        entry.attr_timeout = entry.entry_timeout = 60
+        entry.attr_timeout = 60
+        entry.entry_timeout = 0  # so that every open shows whether requests are answered
         return entry
 
     async def lookup(self, parent_inode, name, ctx=None):
@@ -60,14 +63,13 @@ class TinyOperations(pyfuse3.Operations):
 
     async def open(self, inode, flags, ctx):
         self.seen["open_flags"].append(flags)
-        return pyfuse3.FileInfo(fh=inode, direct_io=bool(flags & os.O_DIRECT))
+        return pyfuse3.FileInfo(fh=inode, direct_io=bool(flags & os.O_DIRECT), keep_cache=False)
 
     async def read(self, fh, off, size):
         self.seen["reads"].append([off, size])
-        size = max(0, min(size, SIZE - off))
         if self.gate is not None:
             await self.gate.wait()
-        return bytes([off >> 20 & 255]) * size
+        return bytes([off >> 20 & 255]) * max(0, min(size, SIZE - off))
 
     async def write(self, fh, off, buf):
         self.seen["writes"].append([off, len(buf)])
@@ -75,6 +77,9 @@ class TinyOperations(pyfuse3.Operations):
         return len(buf)
 
     async def flush(self, fh):
+        pass
+
+    async def fsync(self, fh, datasync):
         pass
 
     async def release(self, fh):
@@ -92,11 +97,12 @@ def count_fds():
 class TinyServer:
     def __init__(self, arguments):
         self.operations = TinyOperations()
-        self.ended = threading.Event()
         self.reason = None
+        self.scope = trio.CancelScope()
+        self.close_first = False
         self.transport = Transport(
             Path(arguments.mountpoint),
-            MountOptions(subtype=arguments.subtype, allow_other=arguments.allow_other),
+            MountOptions(subtype="tiny", allow_other=arguments.allow_other),
             self.on_end,
             wishes=Wishes(max_pages=arguments.max_pages),
             send_buffer=arguments.send_buffer,
@@ -104,66 +110,76 @@ class TinyServer:
 
     def on_end(self, reason):
         self.reason = reason
-        self.ended.set()
-        trio.from_thread.run_sync(pyfuse3.terminate, trio_token=self.token)
+        with contextlib.suppress(trio.RunFinishedError):  # on our way out already
+            trio.from_thread.run_sync(pyfuse3.terminate, trio_token=self.token)
+
+    async def obey(self, command):
+        """Do one command; what it returns is said."""
+        if command == "hold":
+            self.operations.gate = trio.Event()
+        elif command == "release":
+            self.operations.gate.set()
+        elif command == "invalidate":
+            pyfuse3.invalidate_inode(FILE)
+        elif command == "seen":
+            return self.operations.seen
+        elif command == "statistics":
+            return asdict(self.transport.statistics())
+        elif command in ("unmount", "unmount lazily"):
+            lazy = command != "unmount"
+            unmount = functools.partial(self.transport.unmount, lazy=lazy)
+            try:
+                # In a thread: the kernel may ask for something on the way.
+                await trio.to_thread.run_sync(unmount)
+            except MountError as error:
+                return {"error": str(error)}
+        elif command == "stop":
+            self.scope.cancel()
+        elif command == "leave":
+            self.close_first = True
+            self.scope.cancel()
+        return {}
 
     async def commands(self):
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-            word = line.strip()
-            if word == "hold":
-                self.operations.gate = trio.Event()
-            elif word == "release":
-                self.operations.gate.set()
-            elif word == "invalidate":
-                pyfuse3.invalidate_inode(FILE)
-            elif word == "seen":
-                say("seen", **self.operations.seen)
-                continue
-            elif word == "statistics":
-                stats = self.transport.statistics()
-                say("statistics", **{n: getattr(stats, n) for n in stats.__slots__})
-                continue
-            elif word == "block":
-                # A server that hangs in Python, interpreter lock held now and then.
-                time.sleep(0.2)  # noqa: ASYNC251
-            elif word == "close":
-                pyfuse3.terminate()
-            say("done", command=word)
-
-    async def main(self):
-        self.token = trio.lowlevel.current_trio_token()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.announce)
-            nursery.start_soon(self.commands)
-            await pyfuse3.main()
-            nursery.cancel_scope.cancel()
+            say("done", **await self.obey(line.strip()))
 
     async def announce(self):
         await trio.to_thread.run_sync(self.transport.ready.wait, abandon_on_cancel=True)
-        limits = self.transport.limits
         say(
             "ready",
             connection=self.transport.connection,
-            limits={name: getattr(limits, name) for name in limits.__slots__},
+            limits=asdict(self.transport.limits),
             untuned=self.transport.tune(),
         )
 
+    async def main(self):
+        self.token = trio.lowlevel.current_trio_token()
+        with self.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.announce)
+                nursery.start_soon(self.commands)
+                await pyfuse3.main()
+                nursery.cancel_scope.cancel()
+
     def run(self):
-        before = count_fds()
+        fds = count_fds()
         self.transport.start()
         pyfuse3.init(self.operations, self.transport.server_path, {"fsname=tiny"})
-        try:
-            trio.run(self.main)
-        finally:
+        trio.run(self.main)
+        if self.close_first:
             pyfuse3.close(unmount=False)
             self.transport.stop()
-        say("end", reason=self.reason, fds=count_fds() - before, threads=threading.active_count())
+        else:
+            self.transport.stop()
+            pyfuse3.close(unmount=False)
+        relays = [t.name for t in threading.enumerate() if t.name.startswith("iomapd")]
+        say("end", reason=self.reason, fds=count_fds() - fds, relays=relays)
 
 
 def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("mountpoint")
-    parser.add_argument("--subtype", default="tiny")
     parser.add_argument("--allow-other", action="store_true")
     parser.add_argument("--max-pages", type=int, default=256)
     parser.add_argument("--send-buffer", type=int, default=8 << 20)
