@@ -8,9 +8,10 @@ check could not be made, 16 the command line is wrong.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from iomapd.cli import console
 from iomapd.errors import IomapdError, UsageError
@@ -24,13 +25,26 @@ EXIT_OPERATIONAL: Final = 8
 EXIT_USAGE: Final = 16
 
 
+class FsckCommand(TyperCommand):
+    """The command with fsck's own status for a wrong command line."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the command line."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except typer.TyperException as error:
+            error.exit_code = EXIT_USAGE
+            raise
+
+
 def fsck(
     where: Annotated[Path, typer.Argument(metavar="LAYOUT|MEMBER", help="Layout file or member.")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes in bytes.")] = False,
 ) -> None:
     """Check a volume: members, store, names, space.  Changes nothing.
 
-    Exit status: 0 clean, 4 errors found, 8 the check could not be made.
+    Exit status: 0 clean, 4 errors found, 8 the check could not be made,
+    16 the command line is wrong.
     """
     from iomapd.tools.fsck import check_volume
     from iomapd.volume.layout_file import find_layout_or_member

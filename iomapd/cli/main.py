@@ -79,7 +79,7 @@ app = typer.Typer(
 app.command(rich_help_panel=VOLUMES)(create.create)
 app.command(rich_help_panel=VOLUMES)(mount.mount)
 app.command(rich_help_panel=VOLUMES)(umount.umount)
-app.command(rich_help_panel=VOLUMES)(fsck.fsck)
+app.command(cls=fsck.FsckCommand, rich_help_panel=VOLUMES)(fsck.fsck)
 app.command(rich_help_panel=INSPECT)(info.info)
 app.command(name="map", rich_help_panel=INSPECT)(map.map_file)
 app.add_typer(layout.app, name="layout", rich_help_panel=INSPECT)

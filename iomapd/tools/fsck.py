@@ -120,19 +120,18 @@ def _check_members(layout: LayoutFile, store: Store) -> Iterator[Finding]:
     holders: dict[UUID, Path] = {}
     for path in [*listed, *_moved(listed, store, identities)]:
         found = examine_member(path, expected)
-        for warning in found.warnings:
-            yield Finding("members", warning, severity="warning")
+        yield from (Finding("members", text, severity="warning") for text in found.warnings)
         if found.status != "ok":
             named = found.status.startswith(str(path))
             yield Finding("members", found.status if named else f"{path}: {found.status}")
-        elif found.superblock is not None:
+        if found.superblock is not None:
             uuid = found.superblock.member.uuid
             if uuid in holders:
                 yield Finding("members", f"{path}: is a clone of {holders[uuid]}")
             holders.setdefault(uuid, path)
     for m in identities:
         if m.uuid not in holders:
-            yield Finding("members", f"member {m.index}, UUID {m.uuid}, was not found in order")
+            yield Finding("members", f"member {m.index}, UUID {m.uuid}, was not found")
 
 
 def _moved(listed: list[Path], store: Store, identities: list[MemberIdentity]) -> Iterator[Path]:
