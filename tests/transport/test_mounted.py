@@ -232,22 +232,9 @@ def test_synchronous_writes_say_so(tiny, flags, marks):
     assert fh & (FH_DSYNC | FH_SYNC) == marks
 
 
-CHANGE_ @ pytest.fixture
-
-
-def open_tmp_path(tmp_path):
-    """Let others pass through the directories above tmp_path, which pytest closes."""
-    modes = {directory: directory.stat().st_mode for directory in (tmp_path, *tmp_path.parents)}
-    closed = {d: mode for d, mode in modes.items() if not mode & 0o001}
-    for directory, mode in closed.items():
-        directory.chmod(mode | 0o011)
-    yield
-    for directory, mode in closed.items():
-        directory.chmod(mode)
-
-
-AS_NOBODY = """
-import mmap, os
+CHANGE_AS_NOBODY = """
+import mmap, os, sys
+os.chdir(sys.argv[1])
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -261,8 +248,7 @@ os.ftruncate(fd, 0)
 @as_root
 def test_what_kills_suid_says_so(start):
     tiny = start("--allow-other")
-    command = [sys.executable, "-c", CHANGE_AS_NOBODY]
-    subprocess.run(command, check=True, cwd=tiny.mountpoint)
+    subprocess.run([sys.executable, "-c", CHANGE_AS_NOBODY, tiny.mountpoint], check=True)
     seen = tiny.ask("seen")
     assert [fh & ~FH_MASK for fh in seen["fhs"]] == [FH_KILL_SUIDGID]
     assert seen["open_flags"][-1] & OPEN_KILL_SUIDGID
