@@ -24,7 +24,7 @@ usage() {
 
 # Which of the two this machine has; says what is missing if neither.
 version() {
-    if [ -w $v1/blkio.throttle.read_bps_device ]; then
+    if [ -e $v1/blkio.throttle.read_bps_device ]; then
         echo 1
     elif grep -qsw io /sys/fs/cgroup/cgroup.controllers; then
         echo 2
@@ -99,10 +99,10 @@ down() {
 action=$1
 directory=$(readlink -m "$2")
 shift 2
+case $action in up | run | down) ;; *) usage ;; esac
 cgroup=$(version)
 case $action in
     up) up "${1:-100}" ;;
     run) [ $# -ge 1 ] || usage; run "$@" ;;
     down) down ;;
-    *) usage ;;
 esac
