@@ -22,11 +22,13 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(READY) ## Debian packages (as root; else says which) and .venv; quick when done
+	@:
 
 $(READY): pyproject.toml
 	@$(MAKE) --no-print-directory packages
 	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON3) is too old: Python 3.11 is needed; try: make PYTHON3=/path/to/python3" >&2; exit 1; }
+	@echo "setting up $(VENV); this takes a minute or two, once"
 	@$(PYTHON3) -m venv $(VENV)
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

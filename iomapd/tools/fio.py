@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -122,14 +123,7 @@ def verify(path: Path, size: int, block_size: int, pattern: Pattern, jobs: int =
     lines = [
         "[global]",
         *(f"rw={pattern}", f"bs={block_size}", f"size={part}", f"offset_increment={part}"),
-        *(
-            "verify=crc32c",
-            "verify_fatal=1",
-            "do_verify=1",
-            "verify_state_save=0",
-            "ioengine=psync",
-            "end_fsync=1",
-        ),
+        *("verify=crc32c", "verify_fatal=1", "do_verify=1", "ioengine=psync", "end_fsync=1"),
         *("[verify]", f"filename={_escape(path)}", f"numjobs={jobs}"),
     ]
     done = _run("\n".join(lines), _LAUNCH_SECONDS + 600)
@@ -173,13 +167,20 @@ def _run(job_file: str, timeout: float, *, tolerant: bool = False) -> list[dict[
         raise FioError("fio is not installed: apt-get install fio")
     # Threads, not processes: when we are interrupted, one kill ends all of fio's jobs, and no
     # child of its is left to keep a mount busy.
-    command = ["fio", "--output-format=json", "--thread", "-"]
-    try:
-        done = subprocess.run(
-            command, input=job_file, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise FioError(f"fio did not end within {timeout:.0f} s") from error
+    command = ["fio", "--output-format=json", "--thread"]
+    # An interrupted fio writes down how far it got; nobody will come back for it.
+    with tempfile.TemporaryDirectory(prefix="iomapd-fio-") as aside:
+        try:
+            done = subprocess.run(
+                [*command, f"--aux-path={aside}", "-"],
+                input=job_file,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise FioError(f"fio did not end within {timeout:.0f} s") from error
     # fio may write warnings in front of the JSON even to stdout.
     try:
         jobs: list[dict[str, Any]] = json.loads(done.stdout[done.stdout.index("{") :])["jobs"]
