@@ -54,11 +54,12 @@ class Database:
         self.path = path
         self.read_only = read_only
         self._private: Path | None = None
+        self._wal_fd = -1
         self._lock_fd = _lock(path, shared=read_only, wait=wait)
         try:
             self.connection = self._connect(self._working_path())
             self._check_format()
-            self._wal_fd = -1 if read_only else self._open_wal()
+            self._enter_wal_mode()
         except BaseException:
             self._release()
             raise
@@ -78,16 +79,11 @@ class Database:
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         try:
-            connection = sqlite3.connect(
+            return sqlite3.connect(
                 path, isolation_level=None, cached_statements=256, check_same_thread=False
             )
-            connection.execute("PRAGMA journal_mode=WAL").fetchone()
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")
         except sqlite3.Error as exc:
             raise StoreError(f"{self.path}: not a readable metadata store ({exc})") from None
-        return connection
 
     def _check_format(self) -> None:
         try:
@@ -101,6 +97,18 @@ class Database:
             raise StoreError(
                 f"{self.path}: schema version {version}; this iomapd knows {SCHEMA_VERSION}"
             )
+
+    def _enter_wal_mode(self) -> None:
+        # Only now that this is known to be a store: the first pragma would turn
+        # an empty file into a database.  A store is in WAL mode already, so
+        # opening and closing it changes no byte.
+        try:
+            self.connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            self.connection.execute("PRAGMA synchronous=NORMAL")
+            self.connection.execute("PRAGMA wal_autocheckpoint=0")
+            self.connection.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")
+        except sqlite3.Error as exc:
+            raise StoreError(f"{self.path}: not a readable metadata store ({exc})") from None
 
     def _open_wal(self) -> int:
         # The -wal file exists only after the first write; an empty write
@@ -137,6 +145,10 @@ class Database:
         Raises:
             OSError: the flush failed; what was committed is not known durable.
         """
+        if self._wal_fd < 0:
+            # Not when the store is opened: a mount that is refused writes nothing.
+            # The first flush belongs to `Store.begin_generation`, before any thread.
+            self._wal_fd = self._open_wal()
         os.fdatasync(self._wal_fd)
 
     def wal_size(self) -> int:
@@ -173,7 +185,7 @@ class Database:
         self._release()
 
     def _release(self) -> None:
-        if getattr(self, "_wal_fd", -1) >= 0:
+        if self._wal_fd >= 0:
             os.close(self._wal_fd)
             self._wal_fd = -1
         os.close(self._lock_fd)

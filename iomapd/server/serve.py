@@ -28,6 +28,7 @@ from iomapd.fuse.operations import Operations
 from iomapd.fuse.session import Session
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name
+from iomapd.transport.mount import check_mountpoint
 from iomapd.transport.transport import UNMOUNTED, Transport
 from iomapd.volume.layout_file import find_layout_or_member
 
@@ -60,6 +61,8 @@ class Mount:
             IomapdError: it could not start; nothing is left behind.
         """
         request = self._request
+        # Before anything is opened, let alone written: a refused mount changes nothing.
+        check_mountpoint(request.mountpoint)
         layout = find_layout_or_member(request.source)
         request.check_io_mode(layout.io_mode, str(layout.path))
         store, members = _open_patiently(layout, request)

@@ -56,6 +56,21 @@ def test_a_file_that_is_no_store_is_refused_in_words(tmp_path):
         Store.open(tmp_path / "s.db")
 
 
+def test_an_empty_file_is_refused_and_stays_empty(tmp_path):
+    (tmp_path / "s.db").touch()
+    with pytest.raises(StoreError, match="not an iomapd metadata store"):
+        Store.open(tmp_path / "s.db")
+    assert {path.name: path.stat().st_size for path in tmp_path.iterdir()} == {"s.db": 0}
+
+
+def test_opening_and_closing_a_store_changes_no_byte(tmp_path):
+    """A mount that is refused for its members' sake has opened the store before."""
+    make_store(tmp_path / "s.db").close()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    Store.open(tmp_path / "s.db").close()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_a_newer_schema_is_refused_by_its_number(store):
     store._database.connection.execute("PRAGMA user_version=99")
     path = store.path
