@@ -14,7 +14,7 @@ import pytest
 
 from iomapd.volume.crc32c import crc32c
 from tests.mounted import plumbing, tagged
-from tests.mounted.harness import ON_HOST, is_root, run_cli
+from tests.mounted.harness import ON_HOST, Volume, is_root, run_cli
 
 pytestmark = pytest.mark.skipif(ON_HOST, reason="no command to be refused")
 BLOCK = 4096
@@ -53,7 +53,7 @@ MEMBER = '[[member]]\npath = "m0.img"\nsize = "8MiB"\nsparse = true\n'
 VOLUME = '[volume]\nname = "v"\nunit = "64KiB"\nprogram = "raid0"\n'
 
 LAYOUTS = {
-    "malformed TOML": ("[volume\n", ("bad.toml", "line 1")),
+    "malformed TOML": ("[volume\n", ("bad.toml:1:",)),
     "an unknown key": (VOLUME + "colour = 3\n" + MEMBER, ("bad.toml", "colour")),
     "an unknown key of a member": (VOLUME + MEMBER + "weight = 3\n", ("bad.toml", "weight")),
     "a wrong type": (VOLUME.replace('"v"', "[1]") + MEMBER, ("bad.toml", "name")),
@@ -160,13 +160,36 @@ def test_create_refuses_a_member_that_holds_something(what, tmp_path):
 # --- volumes that were spoiled after create ------------------------------------
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A volume with a file in it, not mounted, and all its files as they were then."""
+    volume = Volume(tmp_path_factory.mktemp("bad") / "v0", members=3, sizes=("8MiB",))
+    try:
+        volume.create().mount()
+        (volume.mnt / "file").write_bytes(tagged.content(1, 60 * BLOCK))
+        volume.umount()
+        files = {path: path.read_bytes() for path in volume.base.iterdir() if path.is_file()}
+        yield volume, files
+    finally:
+        volume.close()
+
+
 @pytest.fixture
-def volume(make_volume):
-    """A volume with a file in it, not mounted; still mountable once it is repaired."""
-    volume = make_volume(members=3, sizes=("8MiB",))
-    (volume.mnt / "file").write_bytes(tagged.content(1, 60 * BLOCK))
-    volume.umount()
-    return volume
+def volume(pristine):
+    """The pristine volume, restored: making a new one for each test would cost two seconds."""
+    volume, files = pristine
+    restore(volume, files)
+    yield volume
+    assert volume.close() == []
+    restore(volume, files)
+
+
+def restore(volume, files):
+    for path in volume.base.rglob("*"):
+        if path.is_file() and path not in files:
+            path.unlink()
+    for path, content in files.items():
+        path.write_bytes(content)
 
 
 def mount_refused(volume, *names):
@@ -292,13 +315,13 @@ def test_a_store_older_than_its_members_is_refused(volume):
         path.unlink()
     for path, data in old.items():
         path.write_bytes(data)
-    mount_refused(volume, "volume.db")
+    mount_refused(volume, "store", "older")
 
 
 def test_a_store_of_another_volume_is_refused(volume, make_volume):
     other = make_volume(members=3, sizes=("8MiB",), mounted=False)
     shutil.copy(other.store, volume.store)
-    mount_refused(volume, "volume.db")
+    mount_refused(volume, "store", "volume")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database", bytes(8192)])

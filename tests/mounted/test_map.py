@@ -20,15 +20,22 @@ GEOMETRIES = {
 
 
 def check_form(answer, size):
-    """The promises of the format: ordered, without overlap, complete up to the size."""
+    """The promises of the format: ordered, without overlap; what it leaves out is a hole."""
     assert (answer["schema"], answer["version"], answer["size"]) == ("iomapd.map", 1, size)
     end = 0
     for piece in answer["extents"]:
-        assert piece["offset"] == end, "a gap or an overlap"
+        assert piece["offset"] >= end, "pieces overlap or are out of order"
         assert piece["length"] > 0
         end = piece["offset"] + piece["length"]
         assert ("address" in piece) == (piece["type"] in ("mapped", "unwritten"))
-    assert end >= size
+
+
+def is_dense(answer):
+    """Whether every byte below the size is mapped; space beyond it is not written yet."""
+    inside = [piece for piece in answer["extents"] if piece["offset"] < answer["size"]]
+    # Below the end of the last block, that is: a block is written as a whole.
+    assert sum(piece["length"] for piece in inside) >= answer["size"]
+    return {piece["type"] for piece in inside} == {"mapped"}
 
 
 def places(answer):
@@ -51,7 +58,7 @@ def test_the_members_hold_the_file_where_map_says(geometry, make_volume):
             file.write(tagged.content(1, min(7 * BLOCK * 13, size - pos), pos))
     answer = volume.map(path)
     check_form(answer, size)
-    assert {piece["type"] for piece in answer["extents"]} == {"mapped"}
+    assert is_dense(answer)
     tagged.check(volume.mapped_bytes(path), 1)
     volume.remount()
     assert volume.map(path)["extents"] == answer["extents"]
@@ -69,12 +76,12 @@ def test_a_large_file_lies_on_all_members_alike(make_volume):
 
 def test_no_two_files_share_a_block(make_volume):
     volume = make_volume(members=3, sizes=("32MiB",))
-    for number in range(30):
-        (volume.mnt / f"f{number}").write_bytes(tagged.content(number, (1 + number * 7) * BLOCK))
-    for number in range(0, 30, 3):
+    for number in range(9):
+        (volume.mnt / f"f{number}").write_bytes(tagged.content(number, (1 + number * 27) * BLOCK))
+    for number in range(0, 9, 3):
         (volume.mnt / f"f{number}").unlink()
-    for number in range(30, 45):
-        (volume.mnt / f"f{number}").write_bytes(tagged.content(number, number * 5 * BLOCK))
+    for number in range(9, 14):
+        (volume.mnt / f"f{number}").write_bytes(tagged.content(number, number * 17 * BLOCK))
     everything = Counter()
     for path in volume.mnt.iterdir():
         everything.update(places(volume.map(path)))
@@ -93,7 +100,7 @@ def test_holes_are_called_holes(make_volume):
     check_form(answer, 300 * MIB)
     mapped = [p for p in answer["extents"] if p["type"] == "mapped"]
     assert sum(p["length"] for p in mapped) == 5 * BLOCK
-    assert answer["extents"][0]["type"] == "hole"
+    assert mapped[0]["offset"] == 200 * MIB
     (volume.mnt / "empty").touch()
     assert volume.map(volume.mnt / "empty")["extents"] == []
 

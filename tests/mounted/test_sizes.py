@@ -10,6 +10,8 @@ from tests.mounted import syscalls, tagged
 from tests.mounted.harness import ON_HOST
 
 LARGEST = 2**63 - 1
+# Sizes reach 8 EiB - 1, data the last whole block below: the store counts in signed 64 bits.
+DATA_END = LARGEST // 4096 * 4096
 pytestmark = pytest.mark.skipif(ON_HOST, reason="ext4 ends at 16 TiB")
 
 
@@ -21,7 +23,7 @@ def test_truncating_up_to_the_largest_size(workdir, shared_volume):
         assert path.stat().st_size == LARGEST
         with path.open("rb") as file:
             assert os.pread(file.fileno(), 8, 0) == b"head\0\0\0\0"
-            assert os.pread(file.fileno(), 100, LARGEST - 10) == bytes(10)
+            assert os.pread(file.fileno(), 10, LARGEST - 10) == bytes(10)
             assert os.pread(file.fileno(), 100, LARGEST // 3) == bytes(100)
         shared_volume.remount()
     os.truncate(path, 4)
@@ -45,20 +47,22 @@ def test_bytes_written_far_out_are_read_there(pos, flags, workdir, shared_volume
         assert os.pread(file.fileno(), 100, pos - 100) == bytes(100)
 
 
-def test_the_last_byte_of_all_can_be_written(workdir, shared_volume):
+def test_the_last_whole_block_of_all_can_be_written(workdir, shared_volume):
     path = workdir / "file"
     with path.open("wb") as file:
-        assert os.pwrite(file.fileno(), b"last", LARGEST - 4) == 4
+        assert os.pwrite(file.fileno(), b"last", DATA_END - 4) == 4
+        os.truncate(path, LARGEST)
     shared_volume.remount()
     assert path.stat().st_size == LARGEST
     with path.open("rb") as file:
-        assert os.pread(file.fileno(), 10, LARGEST - 6) == b"\0\0last"
+        assert os.pread(file.fileno(), 10, DATA_END - 6) == b"\0\0last\0\0\0\0"
     path.unlink()
 
 
-def test_nothing_is_written_beyond_the_largest_size(workdir):
+@pytest.mark.parametrize("pos", [DATA_END, DATA_END + 1, LARGEST - 2, LARGEST])
+def test_nothing_is_written_beyond_the_end_of_data(pos, workdir):
     with (workdir / "file").open("wb") as file:
         with pytest.raises(OSError) as caught:
-            os.pwrite(file.fileno(), b"x", LARGEST)
+            os.pwrite(file.fileno(), b"xx", pos)
         assert caught.value.errno in (errno.EFBIG, errno.EINVAL, errno.EOVERFLOW)
         assert os.fstat(file.fileno()).st_size == 0

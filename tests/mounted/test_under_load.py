@@ -60,6 +60,7 @@ def test_umount_of_a_busy_mount_is_refused_in_a_line_and_disturbs_nobody(busy_vo
 
 def test_sigterm_ends_a_busy_mount_and_keeps_every_promise(busy_volume):
     volume, jobs, said = busy_volume
+    volume.expect_log("still in use")
     volume.terminate()
     assert plumbing.wait_for_mounts(lambda: not volume.is_mounted(), 20)
     volume.mount()

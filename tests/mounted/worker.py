@@ -44,9 +44,11 @@ def stripe(path: str, file: str, start: str, step: str, count: str) -> None:
 def promise(directory: str, first: str, blocks: str) -> None:
     """Write tagged files one after the other, fsync each, and say so; until an error."""
     number = int(first)
+    # Held open: a path would lead to the directory below once the mount is detached.
+    mount = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     while True:
         try:
-            fd = os.open(f"{directory}/{number}", os.O_CREAT | os.O_WRONLY, 0o644)
+            fd = os.open(str(number), os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=mount)
             length = (1 + number % int(blocks)) * tagged.BLOCK
             os.write(fd, tagged.content(number, length))
             os.fsync(fd)
