@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``iomapd fsck``: check a volume that is not mounted.
+"""``iomapd fsck``: check a volume, mounted or not.
 
 Exit status, as fsck(8) has it: 0 nothing is wrong, 4 errors are left, 8 the
 check could not be made, 16 the command line is wrong.

@@ -1,33 +1,38 @@
 # SPDX-License-Identifier: MIT
-"""Checking a volume that is not mounted: members, store, names, space.  Nothing is changed.
+"""Checking a volume: members, store, names, space.  Nothing is changed.
 
 The parts are checked in an order in which each can rely on those before it; a
 store that cannot be read ends the check of the store, not that of the members.
 All findings are told, not the first: whoever repairs wants to see the whole.
+
+The store of a mounted volume is held by its server.  Asked for it, the server
+makes everything durable and writes a copy, and the copy is checked.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from iomapd.abi import PROGRAM_ABI
 from iomapd.control.open import stored_facts
-from iomapd.errors import IomapdError, StoreError
+from iomapd.errors import IomapdError, StoreBusyError, StoreError
 from iomapd.meta.check_names import check_names
 from iomapd.meta.check_space import Usage, check_space
 from iomapd.meta.findings import Finding, PathNames
 from iomapd.meta.integrity import integrity_faults, reading
 from iomapd.meta.store import Store
-from iomapd.tools.info import examine_member
+from iomapd.tools.admin import request_mount
+from iomapd.tools.info import examine_member, mount_of_volume
 from iomapd.volume.authority import refuse_contradiction
 from iomapd.volume.expectation import Expectation
 from iomapd.volume.identity import MemberIdentity
-from iomapd.volume.search import find_moved
+from iomapd.volume.search import find_moved, peek
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -45,6 +50,7 @@ class FsckReport:
 
     name: str
     uuid: UUID
+    mounted: bool
     findings: list[Finding] = field(default_factory=list)
     nr_inodes: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -62,6 +68,7 @@ class FsckReport:
             "schema": "iomapd.fsck",
             "version": 1,
             "volume": {"name": self.name, "uuid": str(self.uuid)},
+            "mounted": self.mounted,
             "clean": not self.errors,
             "findings": [
                 {"check": f.check, "severity": f.severity, "path": f.path, "message": f.message}
@@ -79,21 +86,22 @@ class FsckReport:
 
 
 def check_volume(layout: LayoutFile, progress: Progress | None = None) -> FsckReport:
-    """Check the volume that *layout* locates.
+    """Check the volume that *layout* locates, mounted or not.
 
     Args:
         layout: its layout file.
         progress: told which stage runs.
 
     Raises:
-        StoreBusyError: the volume is mounted.
+        StoreBusyError: somebody holds the store, and it is no mount seen from here.
         StoreError, StoreMissingError: there is no store that could be checked.
+        MountError: the server of the mount does not answer.
     """
-    with closing(Store.open(layout.metadata, read_only=True)) as store:
-        report = FsckReport(store.volume.name, store.volume.uuid)
+    with _readable_store(layout) as (store, mounted):
+        report = FsckReport(store.volume.name, store.volume.uuid, mounted)
         report.size = sum(member.data_size for member in store.members)
         stages = (
-            _check_file(store),
+            _check_file(layout, store),
             _check_members(layout, store),
             _check_header(layout, store),
             _check_tree(store, report),
@@ -105,9 +113,29 @@ def check_volume(layout: LayoutFile, progress: Progress | None = None) -> FsckRe
         return report
 
 
-def _check_file(store: Store) -> Iterator[Finding]:
+@contextmanager
+def _readable_store(layout: LayoutFile) -> Iterator[tuple[Store, bool]]:
+    """Yield the store, or the copy that its server makes, and whether it is mounted."""
+    try:
+        store = Store.open(layout.metadata, read_only=True)
+    except StoreBusyError:
+        uuids = {sb.volume for spec in layout.members if (sb := peek(spec.path.resolve()))}
+        server = mount_of_volume(uuids)
+        if server is None:
+            raise
+        with TemporaryDirectory(prefix="iomapd-fsck-") as directory:
+            copy = Path(directory) / layout.metadata.name
+            request_mount(server, "store.copy", path=str(copy))
+            with closing(Store.open(copy, read_only=True)) as store:
+                yield store, True
+    else:
+        with closing(store):
+            yield store, False
+
+
+def _check_file(layout: LayoutFile, store: Store) -> Iterator[Finding]:
     for fault in integrity_faults(store):
-        yield Finding("store", f"{store.path}: {fault}")
+        yield Finding("store", f"{layout.metadata}: {fault}")
 
 
 def _check_members(layout: LayoutFile, store: Store) -> Iterator[Finding]:
@@ -152,17 +180,19 @@ def _check_header(layout: LayoutFile, store: Store) -> Iterator[Finding]:
     except IomapdError as exc:
         yield Finding("layout", str(exc))
     except KeyError as exc:
-        yield Finding("store", f"{store.path}: the root layout names row {exc}, which is not there")
+        yield Finding(
+            "store", f"{layout.metadata}: the root layout names row {exc}, which is not there"
+        )
     if store.pending not in (store.generation, store.generation + 1):
         numbers = f"generation {store.generation}, pending {store.pending}"
-        yield Finding("store", f"{store.path}: {numbers}; a mount adds one")
+        yield Finding("store", f"{layout.metadata}: {numbers}; a mount adds one")
     for program in store.programs().values():
         if hashlib.sha256(program.source.encode()).hexdigest() != program.sha256:
             rule = f"the source of program {program.name} is not what its SHA-256 says"
-            yield Finding("store", f"{store.path}: {rule}")
+            yield Finding("store", f"{layout.metadata}: {rule}")
         if program.abi > PROGRAM_ABI:
             rule = f"program {program.name} is of ABI {program.abi}; this iomapd knows"
-            yield Finding("store", f"{store.path}: {rule} {PROGRAM_ABI}")
+            yield Finding("store", f"{layout.metadata}: {rule} {PROGRAM_ABI}")
 
 
 def _check_tree(store: Store, report: FsckReport) -> Iterator[Finding]:
