@@ -11,14 +11,34 @@ ROOT = Path(__file__).parent.parent / "iomapd"
 # Lowest floor first.  A room imports from itself and from lower floors; rooms
 # that share a floor do not know each other.
 FLOORS = [
-    {"errors"}, {"abi", "native"}, {"geometry"}, {"mapping"}, {"volume", "meta", "jit"}, {"cache"},
-    {"dataplane"}, {"transport"}, {"control"}, {"fuse"}, {"server"}, {"tools"}, {"cli"}, {"__main__"},
+    {"errors"},
+    {"abi", "native"},
+    {"geometry"},
+    {"mapping"},
+    {"volume", "meta", "jit"},
+    {"cache"},
+    {"dataplane"},
+    {"transport"},
+    {"control"},
+    {"fuse"},
+    {"server"},
+    {"tools"},
+    {"cli"},
+    {"__main__"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 KEPT_IN = {
-    "numba": {"jit"}, "llvmlite": {"jit"}, "pyfuse3": {"fuse"}, "sqlite3": {"meta"},
-    "trio": {"control", "fuse", "server"}, "numpy": {"jit", "native"},
-    "pydantic": {"volume"}, "typer": {"cli"}, "click": {"cli"}, "rich": {"cli"},
+    "numba": {"jit"},
+    "llvmlite": {"jit"},
+    "pyfuse3": {"fuse"},
+    "sqlite3": {"meta"},
+    "trio": {"control", "fuse", "server"},
+    "numpy": {"jit", "native"},
+    "pydantic": {"volume"},
+    "matplotlib": {"tools"},
+    "typer": {"cli"},
+    "click": {"cli"},
+    "rich": {"cli"},
 }
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -17,7 +17,8 @@ import iomapd
 from iomapd.abi.shipped import shipped_dir
 print(iomapd.__file__)
 for kind in ("programs", "devices"):
-    print(shipped_dir(kind), *sorted(p.name for p in shipped_dir(kind).iterdir() if p.name[0] != "."))
+    names = sorted(path.name for path in shipped_dir(kind).iterdir())
+    print(shipped_dir(kind), *(name for name in names if name[0] not in "._"))
 """
 
 
