@@ -31,7 +31,7 @@ class Inode:
         written: blocks that hold data, bytes rounded to blocks; None = not loaded.
         fresh: the part of *written* no durability point has copied yet.
         touched: ids of members with completed writes that are not flushed.
-        changed: size or times differ from the store's.
+        changed: something differs from the store; set by `note_change`.
         opens: open file handles.
         slots: requests that work on it; held: somebody waits for none to.
         in_point: a durability point has copied it and not committed yet.
@@ -40,7 +40,7 @@ class Inode:
     """
 
     __slots__ = (
-        "ahead", "atime_ns", "btime_ns", "changed", "ctime_ns", "failed", "first_writes", "fresh",
+        "_dirty", "ahead", "atime_ns", "btime_ns", "changed", "ctime_ns", "failed", "first_writes", "fresh",
         "gid", "has_capability", "held", "in_point", "ino", "layout", "mode", "mtime_ns", "nlink",
         "opens", "rdev", "size", "slots", "stored_size", "touched", "uid", "waiting", "written",
     )  # fmt: skip
@@ -58,7 +58,8 @@ class Inode:
     btime_ns: int
     layout: int
 
-    def __init__(self, record: InodeRecord) -> None:
+    def __init__(self, record: InodeRecord, dirty: set[Inode]) -> None:
+        self._dirty = dirty
         for name in record.__slots__:
             setattr(self, name, getattr(record, name))
         self.stored_size = record.size
@@ -76,6 +77,11 @@ class Inode:
         # Owned by control/: what tasks wait on, and first writes under way.
         self.waiting: object = None
         self.first_writes: list[tuple[int, int, bool, object]] = []
+
+    def note_change(self) -> None:
+        """Size, times, marks or touched members changed: the next point has to look here."""
+        self.changed = True
+        self._dirty.add(self)
 
     @property
     def is_dirty(self) -> bool:
@@ -105,6 +111,7 @@ class InodeTable:
         self._load = load
         self._max_clean = max_clean
         self._inodes: OrderedDict[int, Inode] = OrderedDict()
+        self._dirty: set[Inode] = set()
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -125,18 +132,26 @@ class InodeTable:
 
     def add(self, record: InodeRecord) -> Inode:
         """Put a record just read or written into the table."""
-        inode = self._inodes[record.ino] = Inode(record)
+        inode = self._inodes[record.ino] = Inode(record, self._dirty)
         if len(self._inodes) > self._max_clean:
             self._evict()
         return inode
 
     def drop(self, ino: int) -> None:
         """Forget an inode that no longer exists."""
-        self._inodes.pop(ino, None)
+        inode = self._inodes.pop(ino, None)
+        if inode is not None:
+            self._dirty.discard(inode)
 
-    def dirty(self) -> list[Inode]:
-        """Return the inodes a durability point has to copy."""
-        return [inode for inode in self._inodes.values() if inode.is_dirty]
+    def has_dirty(self) -> bool:
+        """Tell whether a durability point has something to copy."""
+        return bool(self._dirty)
+
+    def take_dirty(self) -> list[Inode]:
+        """Hand the changed inodes to a durability point."""
+        taken = [inode for inode in self._dirty if inode.is_dirty]
+        self._dirty.clear()
+        return taken
 
     def _evict(self) -> None:
         # One look at the oldest few: those in use move to the young end, so a

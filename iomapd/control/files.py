@@ -128,6 +128,7 @@ class Files:
         runs = self._runs(inode, start, end, start)
         await self._core.io.write(runs, memoryview(bytes(end - start)))
         inode.touched.update(run.member for run in runs)
+        inode.note_change()
 
     async def _write(self, inode: Inode, pos: int, data: bytes) -> int:
         end = pos + len(data)
@@ -227,7 +228,7 @@ class Files:
             op.change(inode, size=min(inode.stored_size, size), **fields)
             op.held.extend(spaces)
         inode.size = size
-        inode.changed = inode.size != inode.stored_size
+        inode.note_change()
         marks.remove(end, FILE_END)
         inode.fresh.remove(end, FILE_END)
         self._points.clip(inode.ino, size, end)
@@ -244,7 +245,8 @@ class Files:
         with self._core.operation() as op:
             op.change(inode, **fields)
         inode.size = size
-        inode.changed |= inode.size != inode.stored_size
+        if inode.size != inode.stored_size:
+            inode.note_change()
 
 
 def _relatime(inode: Inode) -> None:
@@ -252,4 +254,4 @@ def _relatime(inode: Inode) -> None:
     now = now_ns()
     if inode.atime_ns <= max(inode.mtime_ns, inode.ctime_ns) or now - inode.atime_ns > DAY_NS:
         inode.atime_ns = now
-        inode.changed = True
+        inode.note_change()

@@ -107,7 +107,9 @@ class Points:
         in_place = data_only and not inode.fresh and inode.size == inode.stored_size
         if in_place and inode.ino not in self._copies:
             # Written blocks overwritten in place: flush what was touched, no more.
-            touched, inode.touched = inode.touched, set()
+            # They stay touched until a point has flushed them: a point that runs
+            # meanwhile must not believe this flush done.
+            touched = set(inode.touched)
             if failed := await self._core.io.flush(touched):
                 self._fail(inode, touched & failed)
         else:
@@ -139,7 +141,7 @@ class Points:
         while True:
             with trio.move_on_after(INTERVAL_S):
                 await self._wanted.wait()
-            if self._wanted.is_set() or self._core.table.dirty() or self._core.space.held:
+            if self._wanted.is_set() or self._core.table.has_dirty() or self._core.space.held:
                 await self.make_now()
 
     async def make_now(self) -> None:
@@ -180,7 +182,7 @@ class Points:
     def _copy(self) -> None:
         """Step (1); no checkpoint in here, so it is one instant."""
         assert not self._copies
-        for inode in self._core.table.dirty():
+        for inode in self._core.table.take_dirty():
             self._copies[inode.ino] = _Copy(inode, inode.size, inode.fresh, inode.touched)
             inode.fresh, inode.touched, inode.changed = RangeSet(), set(), False
             # Else the table could evict it and load the store's old size again.
@@ -231,7 +233,7 @@ class Points:
         """Return a copy that was not committed to its inode."""
         copy.inode.fresh.update(copy.marks)
         copy.inode.touched |= copy.touched
-        copy.inode.changed = True
+        copy.inode.note_change()
         copy.inode.in_point = False
         self._copies.pop(copy.inode.ino, None)
 
@@ -247,4 +249,4 @@ def touch(inode: Inode, *, data: bool) -> None:
     if data:
         inode.mtime_ns = now
     inode.ctime_ns = now
-    inode.changed = True
+    inode.note_change()

@@ -158,3 +158,27 @@ async def test_an_inode_in_a_point_is_not_evicted_with_its_old_size(live, monkey
             new_file(live, b"x%d" % n)
         assert live.core.inode(inode.ino).size == 5000
         go_on.set()
+
+
+async def test_an_fsync_during_an_fdatasync_waits_for_the_data_too(live, monkeypatch):
+    inode = new_file(live)
+    await live.files.write(inode, 0, b"1" * 4096)
+    await live.points.make()
+    await live.files.write(inode, 0, b"2" * 4096)
+    flush, flushed = live.core.io.flush, []
+    go_on = trio.Event()
+
+    async def slow_at_first(members):
+        if not flushed:
+            flushed.append(set())
+            await go_on.wait()
+        flushed.append(set(members))
+        return await flush(members)
+
+    monkeypatch.setattr(live.core.io, "flush", slow_at_first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: live.points.sync_inode(inode, data_only=True))
+        await wait_all_tasks_blocked()
+        await live.points.sync_inode(inode, data_only=False)
+        assert flushed[1], "the point flushed what the fdatasync had not yet"
+        go_on.set()
