@@ -8,6 +8,7 @@ What passes is edited on the way; abi/fuse.py has the table.
 
 from iomapd.transport.handshake import Limits, Wishes
 from iomapd.transport.mount import MountOptions
+from iomapd.transport.splice import forgo_splice
 from iomapd.transport.transport import ABORTED, UNMOUNTED, Transport, TransportStatistics
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Transport",
     "TransportStatistics",
     "Wishes",
+    "forgo_splice",
 ]

@@ -86,8 +86,8 @@ class Transport:
         mountpoint: an empty directory.
         options: how to mount.
         on_end: called once, from a thread, with a reason: `UNMOUNTED`, `ABORTED`, or a
-            sentence when the transport gave up (nobody waits for the mount any more by
-            then).  Not called after `stop`; must not call `stop` itself.
+            sentence when the transport gave up and `stop` should follow.  Not called after
+            `stop`; must not call `stop` itself.
         wishes: request size, background requests, read-ahead.
         send_buffer: bytes that may be under way in each direction.
 
@@ -200,8 +200,10 @@ class Transport:
     def _give_up(self, reason: str) -> None:
         """End the mount so that nobody waits for it, then say so."""
         log.error("%s: %s", self.mountpoint, reason)
-        self._detach()
-        self.abort()
+        # Abort first: an unmount writes dirty pages back and would wait for us.  Without an abort
+        # file the mount stays until `stop` closes the connection.
+        if self.abort():
+            self._detach()
         self._end(reason)
 
     def _detach(self) -> None:
@@ -256,10 +258,10 @@ class Transport:
         return TransportStatistics(*[read(getattr(fields, name.upper())) for name in names])
 
     def stop(self) -> None:
-        """Join the threads and close everything; afterwards the mount, if still there, is dead.
+        """Join the threads, close everything, and take away the mount if it is still there.
 
-        Unmount or abort first: requests that nobody will answer fail with EIO.  Safe to call
-        twice, and at any moment after `start` began.
+        To end a mount in peace call `unmount` first: here, requests that nobody will answer
+        fail with EIO.  Safe to call twice, and at any moment after `start` began.
         """
         self._stopping = True
         if self._stopped or self._carrier is None:
@@ -273,4 +275,6 @@ class Transport:
         if self._server.fileno() >= 0:
             self._server.close()
         if self._dev >= 0:
+            # The last descriptor: the kernel ends the connection, so the unmount cannot wait.
             os.close(self._dev)
+            self._detach()

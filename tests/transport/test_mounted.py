@@ -27,7 +27,8 @@ from iomapd.abi.fuse import (
     INIT_HANDLE_KILLPRIV_V2,
     OPEN_KILL_SUIDGID,
 )
-from iomapd.transport import ABORTED, UNMOUNTED
+from iomapd.errors import MountError
+from iomapd.transport import ABORTED, UNMOUNTED, MountOptions, Transport
 from iomapd.transport.connection import Connection, mount_control
 from iomapd.transport.mountinfo import find_mount
 from tests.transport.tiny_server import SIZE
@@ -284,6 +285,7 @@ def test_a_stop_ends_a_notifier_that_waits_in_the_kernel(tiny):
     wait_for(lambda: tiny.ask("statistics")["notifications_queued"] == 1)
     tiny.ask("stop")
     assert tiny.end()["reason"] is None
+    assert find_mount(tiny.mountpoint) is None
     assert reader.join().errno in (errno.EIO, errno.ENOTCONN, errno.ECONNABORTED)
     with contextlib.suppress(OSError):  # the connection is gone
         os.close(fd)
@@ -313,6 +315,32 @@ def test_a_lazy_unmount_ends_with_its_last_user(tiny):
     assert tiny.end()["reason"] == UNMOUNTED
 
 
+def test_a_transport_that_never_met_its_server_can_be_stopped(tmp_path):
+    """In this very process: nothing may wait for a server that never comes."""
+    ends = []
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    transport = Transport(tmp_path, MountOptions(), ends.append)
+    transport.start()
+    visitor = subprocess.Popen(["stat", str(tmp_path)], stderr=subprocess.DEVNULL)
+    transport.stop()
+    transport.stop()
+    assert visitor.wait(timeout=TIMEOUT) == 1
+    assert find_mount(tmp_path) is None
+    assert (ends, transport.ready.is_set()) == ([], False)
+    assert transport.statistics().requests == 0
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_mountpoint_that_is_mounted_is_refused_and_left_alone(tiny):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    transport = Transport(tiny.mountpoint, MountOptions(), print)
+    with pytest.raises(MountError, match="mounted here already"):
+        transport.start()
+    transport.stop()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert tiny.file.stat().st_size == SIZE
+
+
 def test_an_abort_wakes_everyone_and_leaves_no_mount(tiny):
     tiny.ask("hold")
     fd = os.open(tiny.file, os.O_RDONLY | os.O_DIRECT)
@@ -337,6 +365,7 @@ def test_a_server_that_leaves_takes_its_mount_along(tiny):
     with contextlib.suppress(OSError):
         os.close(fd)
     tiny.end()
+    assert find_mount(tiny.mountpoint) is None
 
 
 def test_a_killed_server_strands_nobody(tiny):

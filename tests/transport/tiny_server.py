@@ -23,7 +23,7 @@ import pyfuse3
 import trio
 
 from iomapd.errors import MountError
-from iomapd.transport import MountOptions, Transport, Wishes
+from iomapd.transport import MountOptions, Transport, Wishes, forgo_splice
 
 FILE = 2
 NAME = b"file"
@@ -165,6 +165,7 @@ class TinyServer:
     def run(self):
         fds = count_fds()
         self.transport.start()
+        forgo_splice()
         pyfuse3.init(self.operations, self.transport.server_path, {"fsname=tiny"})
         trio.run(self.main)
         if self.close_first:
