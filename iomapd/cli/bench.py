@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 def bench(
     where: Annotated[
-        Path, typer.Argument(metavar="MOUNTPOINT|LAYOUT", help="A mounted volume, or one to mount.")
+        Path,
+        typer.Argument(
+            parser=console.untouched,
+            metavar="MOUNTPOINT|LAYOUT",
+            help="A mounted volume, or one to mount.",
+        ),
     ],
     rounds: Annotated[int, typer.Option(min=1, help="How often to measure everything.")] = 3,
     seconds: Annotated[

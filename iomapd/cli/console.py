@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -65,6 +66,15 @@ def style(text: str, colour: str) -> str:
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         return text
     return typer.style(text, fg=colour)
+
+
+def untouched(text: str) -> Path:
+    """Turn an argument into a path, for ``parser=``.
+
+    typer's own conversion calls stat(2) on it, which is a request to a server
+    that may be stuck, and then the command that was to end it hangs as well.
+    """
+    return Path(text)
 
 
 @contextmanager

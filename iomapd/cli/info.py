@@ -16,7 +16,11 @@ from iomapd.geometry.sizes import format_size
 def info(
     where: Annotated[
         Path,
-        typer.Argument(metavar="LAYOUT|MEMBER|MOUNTPOINT", help="A volume, by any of its names."),
+        typer.Argument(
+            parser=console.untouched,
+            metavar="LAYOUT|MEMBER|MOUNTPOINT",
+            help="A volume, by any of its names.",
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes in bytes.")] = False,
 ) -> None:

@@ -14,7 +14,10 @@ from iomapd.cli.mount_options import parse_options
 
 def mount(
     source: Annotated[Path, typer.Argument(metavar="LAYOUT|MEMBER", help="Layout file or member.")],
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty directory.")],
+    mountpoint: Annotated[
+        Path,
+        typer.Argument(parser=console.untouched, metavar="MOUNTPOINT", help="An empty directory."),
+    ],
     options: Annotated[
         list[str] | None,
         typer.Option("-o", "--options", metavar="KEY[=VALUE],...", help="Mount options."),

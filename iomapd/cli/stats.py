@@ -16,7 +16,10 @@ from iomapd.cli import console
 
 def stats(
     mountpoint: Annotated[
-        Path, typer.Argument(metavar="MOUNTPOINT", help="Where the volume is mounted.")
+        Path,
+        typer.Argument(
+            parser=console.untouched, metavar="MOUNTPOINT", help="Where the volume is mounted."
+        ),
     ],
     watch: Annotated[
         float | None,

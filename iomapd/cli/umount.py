@@ -13,7 +13,10 @@ from iomapd.cli import console
 
 def umount(
     mountpoint: Annotated[
-        Path, typer.Argument(metavar="MOUNTPOINT", help="Where the volume is mounted.")
+        Path,
+        typer.Argument(
+            parser=console.untouched, metavar="MOUNTPOINT", help="Where the volume is mounted."
+        ),
     ],
     lazy: Annotated[
         bool,
@@ -22,7 +25,7 @@ def umount(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="End the connection first: for a server that is stuck or dead."
+            "--force", help="Cut it off, kill the server after the timeout: for one that is stuck."
         ),
     ] = False,
     timeout: Annotated[

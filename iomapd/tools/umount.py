@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 
 _LOOK_AGAIN_SECONDS: Final = 0.25  # how often a waiting user sees that time passes
+_KILL_SECONDS: Final = 5.0
 _USERS_NAMED: Final = 3
 
 
@@ -42,7 +43,8 @@ def unmount_volume(
         lazy: detach at once; the server ends when the last user has closed.
         force: abort the FUSE connection first; requests in flight fail with
             ECONNABORTED, what was not yet durable may be lost.
-        timeout: how long to wait for the server, seconds.
+        timeout: how long to wait for the server, seconds; with *force* it is
+            killed when that is over.
         progress: told that we wait: (what, seconds so far, 0).
 
     Raises:
@@ -57,8 +59,8 @@ def unmount_volume(
         if force:
             _abort(entry, server)
         _detach(entry, lazy=lazy or force)
-        if server is not None and not lazy:
-            _wait_end(server, entry, timeout, progress)
+        if server is not None and not lazy and not _has_ended(server, timeout, progress):
+            _give_up(server, entry, timeout, force=force)
     finally:
         if server is not None:
             os.close(server)
@@ -109,7 +111,8 @@ def _detach(entry: MountEntry, *, lazy: bool) -> None:
         ) from error
 
 
-def _wait_end(server: int, entry: MountEntry, timeout: float, progress: Progress) -> None:
+def _has_ended(server: int, timeout: float, progress: Progress) -> bool:
+    """Wait for the server's end and tell whether it came within *timeout* seconds."""
     # A pidfd turns readable when its process ends (pidfd_open(2)).
     poll = select.poll()
     poll.register(server, select.POLLIN)
@@ -117,11 +120,24 @@ def _wait_end(server: int, entry: MountEntry, timeout: float, progress: Progress
     while not poll.poll(_LOOK_AGAIN_SECONDS * 1000):
         waited = time.monotonic() - start
         if waited > timeout:
-            raise MountError(
-                f"{entry.mountpoint}: is unmounted, but its server still commits after "
-                f"{timeout:g} s; its members are free when it has ended"
-            )
+            return False
         progress("waiting for the server to commit", int(waited), 0)
+    return True
+
+
+def _give_up(server: int, entry: MountEntry, timeout: float, *, force: bool) -> None:
+    """Kill a server that did not end, if that was asked for; else say that it goes on."""
+    if not force:
+        raise MountError(
+            f"{entry.mountpoint}: is unmounted, but its server still commits after "
+            f"{timeout:g} s; its members are free when it has ended"
+        )
+    signal.pidfd_send_signal(server, signal.SIGKILL)
+    if not _has_ended(server, _KILL_SECONDS, lambda *told: None):
+        raise MountError(
+            f"{entry.mountpoint}: is unmounted, but its server waits in the kernel for a member; "
+            "the members are free when that answers"
+        )
 
 
 def _holds(process: Path, mountpoint: str) -> bool:

@@ -2,6 +2,7 @@
 """umount waits for the server, names who is in the way, and touches nothing that is not ours."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -60,20 +61,29 @@ def test_a_busy_mount_names_its_users_and_the_way_out(process, tmp_path, monkeyp
         umount._detach(entry, lazy=False)
 
 
-def test_the_wait_ends_with_the_server(process):
-    pidfd = os.pidfd_open(process.pid)
+@pytest.fixture
+def pidfd(process):
+    fd = os.pidfd_open(process.pid)
+    yield fd
+    os.close(fd)
+
+
+def test_the_wait_ends_with_the_server(process, pidfd):
     process.communicate(b"\n")
-    umount._wait_end(pidfd, mount_entry(), timeout=60, progress=silently)
-    os.close(pidfd)
+    assert umount._has_ended(pidfd, 60, silently)
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_on_is_told_of_after_the_timeout(process):
-    pidfd = os.pidfd_open(process.pid)
-    told = []
+def test_a_server_that_goes_on_is_told_of_and_left_alone(process, pidfd):
+    assert not umount._has_ended(pidfd, 0, silently)
     with pytest.raises(MountError, match="still commits after 0 s"):
-        umount._wait_end(pidfd, mount_entry(), 0, lambda *words: told.append(words))
-    os.close(pidfd)
+        umount._give_up(pidfd, mount_entry(), 0, force=False)
+    assert process.poll() is None
+
+
+def test_a_server_that_goes_on_is_killed_by_force(process, pidfd):
+    umount._give_up(pidfd, mount_entry(), 0, force=True)
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_the_server_is_known_by_its_socket_even_if_it_never_answers(private_runtime_dir):
