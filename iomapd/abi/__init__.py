@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Floor 1: layouts, flags, statuses and numbers that cross a boundary (kernel, disk, compiled code).
+"""Floor 1: layouts, flags, statuses and numbers that cross a boundary: kernel, disk, compiled code.
 
 ``HANDLED`` and ``FALLBACK`` are what a mapping program answers with.  Zero is
 not success: a compiled function that crashed returns zero.

@@ -40,9 +40,10 @@ class Inode:
     """
 
     __slots__ = (
-        "_dirty", "ahead", "atime_ns", "btime_ns", "changed", "ctime_ns", "failed", "first_writes", "fresh",
-        "gid", "has_capability", "held", "in_point", "ino", "layout", "mode", "mtime_ns", "nlink",
-        "opens", "rdev", "size", "slots", "stored_size", "touched", "uid", "waiting", "written",
+        "_dirty", "ahead", "atime_ns", "btime_ns", "changed", "ctime_ns", "failed",
+        "first_writes", "fresh", "gid", "has_capability", "held", "in_point", "ino", "layout",
+        "mode", "mtime_ns", "nlink", "opens", "rdev", "size", "slots", "stored_size", "touched",
+        "uid", "waiting", "written",
     )  # fmt: skip
 
     ino: int

@@ -173,8 +173,8 @@ class ControlPlane:
     async def _copy_store(self, request: dict[str, Any]) -> dict[str, Any]:
         """Write a durable, consistent copy of the store; the asker removes it."""
         path = Path(str(request["path"]))
-        if not path.is_absolute() or path.exists():
-            raise UsageError(f"{path}: a copy goes to an absolute path where nothing is")
+        if not path.is_absolute():
+            raise UsageError(f"{path}: a copy of the store goes to an absolute path")
         await self.points.make()
         await trio.to_thread.run_sync(self.core.store.copy_to, path)
         return {"path": str(path)}

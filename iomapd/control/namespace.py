@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from iomapd.abi.units import NAME_MAX
@@ -138,9 +139,7 @@ class Namespace:
                 self._names.set_target(ino, target)
             self._names.link(parent.ino, name, ino)
             op.change(parent, nlink=parent.nlink + is_dir, mtime_ns=now, ctime_ns=now)
-        stored = self._names.inode(ino)
-        assert stored is not None
-        return core.table.add(stored)
+        return core.table.add(replace(record, ino=ino))
 
     def link(self, ino: int, parent_ino: int, name: bytes) -> Inode:
         """Give *ino* one more name."""

@@ -175,7 +175,11 @@ class Database:
 
         Uses SQLite's online backup (sqlite.org/backup.html) on a connection of
         its own; operations go on beside it.
+
+        Raises:
+            OSError: something is at *path* already, or it cannot be made.
         """
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(path)) as copy:
             source.backup(copy)
 

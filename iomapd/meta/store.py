@@ -62,6 +62,9 @@ def create_store(
     temporary = path.with_name(path.name + ".tmp")
     for suffix in ("", "-wal", "-shm", "-journal"):
         temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    # All names of the volume are in it: for its owner only, like the images.  The
+    # -wal and -shm files get the same mode from SQLite.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous=FULL")

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: MIT
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +31,7 @@ def test_a_range_set_is_the_set_of_its_integers(steps):
 def test_ranges_stay_sorted_disjoint_and_merged(steps):
     listed = list(build(steps)[0])
     assert all(start < end for start, end in listed)
-    assert all(a[1] < b[0] for a, b in zip(listed, listed[1:], strict=False))
+    assert all(a[1] < b[0] for a, b in pairwise(listed))
 
 
 @given(STEPS, POINT, POINT)

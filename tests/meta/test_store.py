@@ -45,6 +45,13 @@ def test_a_second_opener_is_told_who_holds_the_store(store):
         Store.open(store.path)
 
 
+def test_the_store_is_for_its_owner_only(store):
+    with store.transaction():
+        store.names.link(1, b"a", 7)
+    for path in store.path.parent.iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
 def test_a_missing_store_is_named(tmp_path):
     with pytest.raises(StoreMissingError, match=r"s\.db"):
         Store.open(tmp_path / "s.db")
