@@ -43,6 +43,7 @@ from iomapd.abi.fuse import (
     InitOut,
 )
 from iomapd.errors import MountError
+from iomapd.transport.relays import KERNEL_GONE, SERVER_GONE
 
 if TYPE_CHECKING:
     import socket
@@ -93,7 +94,15 @@ class Limits:
 
 
 class HandshakeEnded(Exception):
-    """The kernel or the server went away before INIT was done; the message says who."""
+    """The kernel or the server went away before INIT was done.
+
+    Attributes:
+        status: KERNEL_GONE or SERVER_GONE, as a relay would say.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 def negotiate(offer: InitIn, reply: InitOut, wishes: Wishes, capacity: int) -> InitOut:
@@ -163,7 +172,7 @@ def shake_hands(dev: int, pair: socket.socket, wishes: Wishes, capacity: int) ->
     except ConnectionError:
         answer = b""
     if not answer:
-        raise HandshakeEnded("the server ended before it answered INIT")
+        raise HandshakeEnded(SERVER_GONE)
     _, error, _ = OUT_HEADER_STRUCT.unpack_from(answer)
     if error or len(answer) != OUT_HEADER_SIZE + 64:
         os.write(dev, answer)
@@ -183,7 +192,7 @@ def _read_request(dev: int, pair: socket.socket) -> bytes:
     poll.register(pair, 0)
     while True:
         if any(fd == pair.fileno() for fd, _ in poll.poll()):
-            raise HandshakeEnded("stopped before the kernel sent INIT")
+            raise HandshakeEnded(SERVER_GONE)
         try:
             return os.read(dev, 1 << 20)
         except OSError as error:
@@ -203,4 +212,4 @@ def _write(dev: int, message: bytes) -> None:
 
 def _raise_if_gone(error: OSError) -> None:
     if error.errno in (errno.ENODEV, errno.ENOENT, errno.ECONNABORTED):
-        raise HandshakeEnded("unmounted before INIT was done") from error
+        raise HandshakeEnded(KERNEL_GONE) from error

@@ -119,6 +119,7 @@ class Transport:
         self._handshake: threading.Thread | None = None
         self._dev = -1
         self._server_fd = -1
+        self._kernel_gone = False
         self._stopping = False
         self._stopped = False
         self._end_lock = threading.Lock()
@@ -171,7 +172,7 @@ class Transport:
         try:
             self.limits = shake_hands(self._dev, self._pair, self._wishes, self._carrier.capacity)
         except HandshakeEnded as ended:
-            self._end(str(ended))
+            self._relay_ended(RELAY_IN, ended.status)
         except (MountError, OSError, ValueError) as error:
             self._give_up(str(error))
         else:
@@ -180,6 +181,7 @@ class Transport:
 
     def _relay_ended(self, name: str, status: int) -> None:
         if status == KERNEL_GONE:
+            self._kernel_gone = True
             self._end(self._kernel_reason())
         elif status == SERVER_GONE:
             # relay_in sees every hang-up; the other two need not say it again.
@@ -249,7 +251,10 @@ class Transport:
         Returns:
             False when the connection is gone already or has no abort file for us.
         """
-        return self.connection >= 0 and Connection(self.connection).abort()
+        # The number of a connection that is gone may belong to somebody else's by now.
+        if self.connection < 0 or self._kernel_gone:
+            return False
+        return Connection(self.connection).abort()
 
     def statistics(self) -> TransportStatistics:
         """Return the counters; all zero before `start`, and final after `stop`."""

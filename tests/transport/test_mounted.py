@@ -102,12 +102,10 @@ def start(tmp_path):
     mount_control()
     with contextlib.ExitStack() as stack:
 
-        def start(*options, wrapper=()):
+        def start(*options):
             mountpoint = tmp_path / "mnt"
-            mountpoint.mkdir(exist_ok=True)
-            return stack.enter_context(
-                contextlib.closing(Tiny(mountpoint, *options, wrapper=wrapper))
-            )
+            mountpoint.mkdir()
+            return stack.enter_context(contextlib.closing(Tiny(mountpoint, *options)))
 
         yield start
 
@@ -321,7 +319,9 @@ def test_a_transport_that_never_met_its_server_can_be_stopped(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     transport = Transport(tmp_path, MountOptions(), ends.append)
     transport.start()
+    waiting = Connection(transport.connection).directory / "waiting"
     visitor = subprocess.Popen(["stat", str(tmp_path)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: int(waiting.read_text()) == 2)  # INIT and the visitor
     transport.stop()
     transport.stop()
     assert visitor.wait(timeout=TIMEOUT) == 1
@@ -329,6 +329,18 @@ def test_a_transport_that_never_met_its_server_can_be_stopped(tmp_path):
     assert (ends, transport.ready.is_set()) == ([], False)
     assert transport.statistics().requests == 0
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_server_that_leaves_before_init_takes_its_mount_along(tmp_path):
+    ends = queue.Queue()
+    transport = Transport(tmp_path, MountOptions(), ends.put)
+    transport.start()
+    os.close(int(Path(transport.server_path).name))
+    assert ends.get(timeout=TIMEOUT) == "the server closed its end"
+    assert find_mount(tmp_path) is None
+    assert not transport.ready.is_set()
+    transport.stop()
+    assert ends.empty()
 
 
 def test_a_mountpoint_that_is_mounted_is_refused_and_left_alone(tiny):
@@ -379,66 +391,48 @@ def test_a_killed_server_strands_nobody(tiny):
         os.close(fd)
 
 
-@pytest.fixture
-def open_tmp_path(tmp_path):
-    """Let others pass through the directories above tmp_path, which pytest closes."""
-    modes = {directory: directory.stat().st_mode for directory in (tmp_path, *tmp_path.parents)}
-    closed = {d: mode for d, mode in modes.items() if not mode & 0o001}
-    for directory, mode in closed.items():
-        directory.chmod(mode | 0o011)
-    yield
-    for directory, mode in closed.items():
-        directory.chmod(mode)
-
-
+# A mount namespace of its own, in which nobody may open /dev/fuse and reach the interpreter.
 AS_NOBODY = """
-mount --make-rprivate /
-mount -t tmpfs -o mode=755 none "$1"
-mkdir "$1/python" "$1/root"
-mknod "$1/fuse" c 10 229
-chmod 666 "$1/fuse"
-mount --bind "$1/fuse" /dev/fuse
+mount -t tmpfs -o mode=755 none /mnt
+mkdir /mnt/here /mnt/home /mnt/python
+chown 65534:65534 /mnt/here /mnt/home
+mknod /mnt/fuse c 10 229
+chmod 666 /mnt/fuse
+mount --bind /mnt/fuse /dev/fuse
 # An interpreter below a closed home is shown at its place in an open one.
-if [ -n "$2" ]; then
-    mount --bind "$2" "$1/python"
+if [ -n "$1" ]; then
+    mount --bind "$1" /mnt/python
     mount -t tmpfs -o mode=755 none /root
-    mkdir -p "$2"
-    mount --bind "$1/python" "$2"
+    mkdir -p "$1"
+    mount --bind /mnt/python "$1"
 fi
-shift 2
+shift
+export HOME=/mnt/home XDG_CACHE_HOME=/mnt/home
 exec setpriv --reuid 65534 --regid 65534 --clear-groups "$@"
 """
+READ_ONE_BYTE = "print(open('/mnt/here/file', 'rb').read((1 << 20) + 1)[-1])"
 
 
 @as_root
 @pytest.mark.slow
-@pytest.mark.usefixtures("open_tmp_path")
-def test_an_ordinary_user_mounts_through_fusermount3(start, tmp_path, monkeypatch):
-    """In a mount namespace of its own where nobody may open /dev/fuse and find the interpreter."""
-    for tool in ("unshare", "setpriv", "fusermount3"):
+def test_an_ordinary_user_mounts_through_fusermount3():
+    for tool in ("unshare", "nsenter", "setpriv", "fusermount3"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool}")
-    home = tmp_path / "home"
-    for directory in (home, tmp_path / "mnt"):
-        directory.mkdir()
-        shutil.chown(directory, 65534, 65534)
-    (tmp_path / "private").mkdir()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
     python = Path(sys.executable).resolve()
     hidden = str(python.parent.parent) if python.is_relative_to("/root") else ""
-    script = ["sh", "-ec", AS_NOBODY, "sh", str(tmp_path / "private"), hidden]
-    tiny = start(wrapper=["unshare", "-m", "--propagation", "private", *script])
-    limits = tiny.ready["limits"]
-    assert limits["max_write"] >= 128 << 10
-    # Nothing but read-ahead needs a privilege.
-    assert [line for line in tiny.ready["untuned"] if "read_ahead_kb" not in line] == []
-    # The mount is in the server's namespace alone.
-    read = "import sys; print(open(sys.argv[1], 'rb').read(1 << 21)[-1])"
-    done = subprocess.run(
-        ["nsenter", "-t", str(tiny.process.pid), "-m", "setpriv", "--reuid", "65534",
-         "--regid", "65534", "--clear-groups", sys.executable, "-c", read, tiny.file],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.stdout == "1\n"
-    assert "error" not in tiny.ask("unmount")
-    assert tiny.end()["reason"] == UNMOUNTED
+    own_namespace = ["unshare", "-m", "--propagation", "private"]
+    wrapper = [*own_namespace, "sh", "-ec", AS_NOBODY, "sh", hidden]
+    with contextlib.closing(Tiny(Path("/mnt/here"), wrapper=wrapper)) as tiny:
+        assert tiny.ready["limits"]["max_write"] >= 128 << 10
+        # Nothing but read-ahead needs a privilege.
+        assert [line for line in tiny.ready["untuned"] if "read_ahead_kb" not in line] == []
+        inside = ["nsenter", "-t", str(tiny.process.pid), "-m"]
+        nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        done = subprocess.run(
+            [*inside, *nobody, sys.executable, "-c", READ_ONE_BYTE],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.stdout == "1\n"
+        assert "error" not in tiny.ask("unmount")
+        assert tiny.end()["reason"] == UNMOUNTED
