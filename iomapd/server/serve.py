@@ -29,6 +29,7 @@ from iomapd.fuse.session import Session
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name
 from iomapd.transport.mount import check_mountpoint
+from iomapd.transport.splice import forgo_splice
 from iomapd.transport.transport import UNMOUNTED, Transport
 from iomapd.volume.layout_file import find_layout_or_member
 
@@ -81,6 +82,8 @@ class Mount:
             raise
         try:
             self._operations = Operations(control, dirsync=request.dirsync)
+            # In the thread that runs pyfuse3: libfuse would splice from the pair.
+            forgo_splice()
             self._session = Session(self._operations, self._transport.server_path)
             trio.run(self._serve)
         finally:
