@@ -146,8 +146,13 @@ class Maker:
             yield extent
             start = extent.end
 
+    def _width(self, layout: LayoutRecord) -> int:
+        return min(layout.width or len(self._members), len(self._members))
+
     def _wide(self, ino: int, start: int, wish: Wish, layout: LayoutRecord) -> Extent | None:
-        width = layout.width or len(self._members)
+        width = self._width(layout)
+        if width == 1:
+            return None
         strip_wish = round_down(-(-(wish.end - start) // width), layout.unit)
         strip = min(max(strip_wish, layout.unit), layout.strip_max)
         while strip >= layout.unit:
@@ -172,10 +177,14 @@ class Maker:
         return strips
 
     def _single(self, ino: int, start: int, wish: Wish, layout: LayoutRecord) -> Extent | None:
+        width = self._width(layout)
         # One member has nothing to spread over: its strips are as long as wished.
-        limit = layout.strip_max if len(self._members) == 1 else layout.unit - start % layout.unit
+        limit = layout.strip_max if width == 1 else layout.unit - start % layout.unit
         length = min(wish.end - start, limit)
-        order = self._rotated(ino + start // layout.unit)
+        # The members that the file's wide rows have come first, the others when these are full.
+        order = self._rotated(ino)
+        turn = start // layout.unit % width
+        order = order[turn:width] + order[:turn] + order[width:]
         while length >= BLOCK:
             for member in order:
                 take = self._space.members[member]

@@ -82,3 +82,35 @@ def test_extents_cover_the_wish_until_not_one_block_is_left(free, start, blocks,
         at = extent.end
     assert at == wish.end or space.free == 0
     assert sum(e.length for e in made) == before - space.free
+
+
+def members_of(width, *wishes, size=1 << 24):
+    """Members that a file of a layout of *width* gets, extent by extent, and its extents."""
+    space = FreeSpace(dict.fromkeys((1, 2, 3, 4), size))
+    for member in space.members.values():
+        member.give(0, size)
+    maker = Maker(space, list(space.members))
+    layout = LayoutRecord(1, UNIT, width, 65536, 1 << 20, 1)
+    extents = [extent for wish in wishes for extent in maker.make(7, wish, layout)]
+    return [{strip.member for strip in extent.strips} for extent in extents], extents
+
+
+def test_a_layout_of_width_one_stripes_nothing():
+    members, extents = members_of(1, Wish(0, 4096, False), Wish(UNIT, 20 * UNIT, True))
+    assert len(set().union(*members)) == 1
+    assert [extent.length for extent in extents] == [4096, 19 * UNIT]
+
+
+def test_single_strips_lie_on_the_members_of_the_wide_rows():
+    members, _ = members_of(
+        2, Wish(0, UNIT, False), Wish(UNIT, 2 * UNIT, False), Wish(2 * UNIT, 6 * UNIT, True)
+    )
+    assert len(members[-1]) == 2
+    assert set().union(*members) == members[-1]
+    assert members[0] != members[1]
+
+
+def test_a_narrow_file_goes_to_other_members_when_its_own_are_full():
+    members, extents = members_of(1, Wish(0, 1 << 22, True), size=1 << 20)
+    assert len(set().union(*members)) == 4
+    assert sum(extent.length for extent in extents) == 1 << 22
