@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from iomapd.abi.units import BLOCK
 from iomapd.control.core import now_ns
 from iomapd.control.slowpath import FILE_END
-from iomapd.errors import UsageError
+from iomapd.errors import ProgramError, UsageError
 from iomapd.geometry.ranges import round_up
 from iomapd.geometry.sizes import parse_size
 from iomapd.volume.program_source import ProgramSource, bind_params, param_names
@@ -129,7 +129,11 @@ class LayoutKeeper:
                 params |= value
             else:
                 params[key] = _integer(key, value)
-        bound = bind_params(self._source(row.program), params, "layout")
+        try:
+            bound = bind_params(self._source(row.program), params, "layout")
+        except ProgramError as exc:
+            # The program is admitted; what is wrong is the word of the user.
+            raise UsageError(str(exc)) from None
         return checked(replace(row, id=0, params=bound))
 
     def _width(self, value: Any) -> int:

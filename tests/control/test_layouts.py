@@ -3,7 +3,7 @@ import errno
 
 import pytest
 
-from iomapd.errors import IomapdError
+from iomapd.errors import UsageError
 from tests.control.conftest import MIB
 
 OWNER = (0, 0)
@@ -62,7 +62,7 @@ def test_equal_layouts_share_a_row(control):
 )
 def test_each_bad_word_is_named(control, text, rule):
     before = control.layouts.text(control.core.inode(1))
-    with pytest.raises(IomapdError, match=rule):
+    with pytest.raises(UsageError, match=rule):  # the caller sees EINVAL
         control.layouts.set_text(control.core.inode(1), text)
     assert control.layouts.text(control.core.inode(1)) == before
 
