@@ -14,7 +14,7 @@ import pytest
 
 from iomapd.volume.crc32c import crc32c
 from tests.mounted import plumbing, tagged
-from tests.mounted.harness import ON_HOST, Volume, is_root, run_cli
+from tests.mounted.harness import ON_HOST, Volume, is_root, run_cli, run_program
 
 pytestmark = pytest.mark.skipif(ON_HOST, reason="no command to be refused")
 BLOCK = 4096
@@ -34,7 +34,7 @@ def fingerprint(base):
 def refused(base, *arguments, names=()):
     """Run a command that must be refused; check its line, its status and that nothing changed."""
     before = fingerprint(base)
-    done = run_cli(*arguments, cwd=base)
+    done = run_cli(*arguments)
     assert done.returncode in (1, 2), f"accepted: {done.stdout}{done.stderr}"
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, f"not one line: {done.stderr}"
@@ -122,7 +122,7 @@ def test_create_refuses(case, tmp_path):
 def test_a_command_line_is_refused(arguments, tmp_path):
     (tmp_path / "mnt").mkdir()
     before = fingerprint(tmp_path)
-    done = run_cli(*arguments, cwd=tmp_path)
+    done = run_program(*arguments, cwd=tmp_path)
     assert done.returncode in (1, 2)
     assert done.stderr.strip()
     assert "Traceback" not in done.stderr
@@ -419,10 +419,10 @@ def test_a_mounted_block_device_is_refused(tmp_path):
         subprocess.run(["mkfs.ext4", "-q", "-F", device], check=True, capture_output=True)
         subprocess.run(["mount", device, mnt], check=True)
         (tmp_path / "v.toml").write_text(f'{VOLUME}[[member]]\npath = "{device}"\n')
-        done = run_cli("create", tmp_path / "v.toml", cwd=tmp_path)
+        done = run_cli("create", tmp_path / "v.toml")
         assert done.returncode == 1
         assert device in done.stderr
-        forced = run_cli("create", "--force", tmp_path / "v.toml", cwd=tmp_path)
+        forced = run_cli("create", "--force", tmp_path / "v.toml")
         assert forced.returncode == 1, "--force must not touch a mounted device"
     finally:
         subprocess.run(["umount", mnt], check=False)
