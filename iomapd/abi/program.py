@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""The records that a mapping program sees as ``ctx``: 32 signed 64-bit words, little-endian.
+
+    WORD  FIELD         iomap_begin                         iomap_end, iomap_ioend
+       0  pos           of a block, from the extent's start  start of what was asked
+       1  count         bytes from pos to the extent's end   bytes that were asked
+       2  unit          stripe unit, bytes; > 0              same
+       3  nr_strips     strips of the extent; > 0            same
+       4  strip_length  bytes of a strip, fixed for life     same
+       5  seed          the ino that made the extent         same
+    6-13  p0..p7        what [volume.params] gives           same
+      14  strip    OUT  index of the strip, 0..nr_strips-1   counter 0    OUT
+      15  addr     OUT  byte address in that strip           counter 1    OUT
+      16  length   OUT  bytes this answer covers, > 0        counter 2    OUT
+   17-21                reserved                             counter 3..7 OUT
+      22                reserved                             written: bytes done, or -errno
+      23                reserved                             opflags: bit 0 is set for a write
+      24                reserved                             error: errno, 0 without
+   25-31                reserved                             reserved
+
+Reserved words are zero.  Bytes everywhere; pos, unit and strip_length are multiples of 4 KiB.
+count is ``strip_length * nr_strips - pos``: it belongs to the extent, not to the request, and
+trimming the extent does not change it.  So the answer is a pure function of what is stored.
+
+A program names its parameters and counters at its top, and uses the names as fields:
+
+    PARAMS = ("object_size",)        ctx.object_size is p0
+    COUNTERS = ("short", "failed")   ctx.short = 1 in iomap_end adds one to the first counter
+
+``iomap_begin(ctx)`` is required and answers HANDLED when it has set strip, addr and length;
+every other value means FALLBACK.  ``iomap_end`` and ``iomap_ioend`` are optional, are called on
+the slow path only, and change nothing but counters: they find them zero and leave increments.
+What they return does not matter.
+
+Compiled, each is ``int64 NAME(int64 address of ctx)``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from iomapd.abi import PROGRAM_ABI
+
+WORD: Final = 8
+"""Bytes of a field."""
+
+NR_WORDS: Final = 32
+CTX_SIZE: Final = NR_WORDS * WORD
+"""Bytes of either record."""
+
+NR_PARAMS: Final = 8
+NR_COUNTERS: Final = 8
+
+COMMON_WORDS: Final = (
+    "pos", "count", "unit", "nr_strips", "strip_length", "seed",
+    *(f"p{index}" for index in range(NR_PARAMS)),
+)  # fmt: skip
+"""Inputs that both records begin with, in order."""
+
+CTX_WORDS: Final = (*COMMON_WORDS, "strip", "addr", "length")
+"""Fields of ``iomap_begin``'s record, in order."""
+
+END_WORDS: Final = (
+    *COMMON_WORDS,
+    *(f"c{index}" for index in range(NR_COUNTERS)),
+    "written", "opflags", "error",
+)  # fmt: skip
+"""Fields of the record of ``iomap_end`` and ``iomap_ioend``, in order."""
+
+CTX_IN: Final = frozenset(COMMON_WORDS)
+CTX_OUT: Final = frozenset({"strip", "addr", "length"})
+END_IN: Final = frozenset({*COMMON_WORDS, "written", "opflags", "error"})
+END_OUT: Final = frozenset(f"c{index}" for index in range(NR_COUNTERS))
+
+BEGIN: Final = "iomap_begin"
+ENDS: Final = ("iomap_end", "iomap_ioend")
+ENTRIES: Final = (BEGIN, *ENDS)
+"""Functions that the core calls; only the first is required."""
+
+# Byte offsets, one name each: compiled functions know only ints.
+POS: Final = 0 * WORD
+COUNT: Final = 1 * WORD
+UNIT: Final = 2 * WORD
+NR_STRIPS: Final = 3 * WORD
+STRIP_LENGTH: Final = 4 * WORD
+SEED: Final = 5 * WORD
+PARAM0: Final = 6 * WORD
+STRIP: Final = 14 * WORD
+ADDR: Final = 15 * WORD
+LENGTH: Final = 16 * WORD
+COUNTER0: Final = 14 * WORD
+WRITTEN: Final = 22 * WORD
+OPFLAGS: Final = 23 * WORD
+ERROR: Final = 24 * WORD
+
+# The names and the offsets say the same.
+assert CTX_WORDS.index("strip") * WORD == STRIP
+assert CTX_WORDS.index("addr") * WORD == ADDR
+assert CTX_WORDS.index("length") * WORD == LENGTH
+assert CTX_WORDS.index("seed") * WORD == SEED
+assert CTX_WORDS.index("p0") * WORD == PARAM0
+assert END_WORDS.index("c0") * WORD == COUNTER0
+assert END_WORDS.index("written") * WORD == WRITTEN
+assert END_WORDS.index("error") * WORD == ERROR
+assert len(END_WORDS) <= NR_WORDS
+assert PROGRAM_ABI == 1

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: MIT
+"""The record that programs see is part of the on-disk format: its words must never move."""
+
+from iomapd.abi import program
+
+
+def test_the_words_of_version_1_stay_where_they_are():
+    words = "pos count unit nr_strips strip_length seed p0 p1 p2 p3 p4 p5 p6 p7 strip addr length"
+    assert " ".join(program.CTX_WORDS) == words
+    assert program.END_WORDS[14:] == (*(f"c{n}" for n in range(8)), "written", "opflags", "error")
+    assert program.CTX_SIZE == 256
+
+
+def test_every_word_is_an_input_or_an_output():
+    assert set(program.CTX_WORDS) == program.CTX_IN | program.CTX_OUT
+    assert set(program.END_WORDS) == program.END_IN | program.END_OUT
+    assert not program.CTX_IN & program.CTX_OUT
+    assert not program.END_IN & program.END_OUT
