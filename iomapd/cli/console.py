@@ -87,7 +87,9 @@ def progress_bar() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    # Lines for the same terminal pass above the bar; those for a file stay out of its hands.
+    together = sys.stdout.isatty()
+    with Bar(console=Console(stderr=True), transient=True, redirect_stdout=together) as bar:
         task = bar.add_task("", total=None)
 
         def report(what: str, done: int, total: int) -> None:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +48,8 @@ def mount(
 
     parsed = parse_options(options or [])
     if foreground:
-        launch(source, mountpoint, parsed, foreground=True, lanes=lanes, log=log)
+        with _unmounted_on_interrupt(mountpoint):
+            launch(source, mountpoint, parsed, foreground=True, lanes=lanes, log=log)
         return
     with console.progress_bar() as report:
         launch(
@@ -54,3 +58,21 @@ def mount(
             log=log,
             progress=lambda text: report(text, 0, 0),
         )
+
+
+@contextmanager
+def _unmounted_on_interrupt(mountpoint: Path) -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM for "unmount"; open files keep their server until they are closed."""
+    from iomapd.errors import MountError
+    from iomapd.tools.umount import unmount_volume
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        # On Ctrl-C the server, in the same process group, unmounts by itself as well.
+        with suppress(MountError):
+            unmount_volume(
+                mountpoint, lazy=True, force=False, timeout=0, progress=lambda *told: None
+            )
+        raise

@@ -128,6 +128,11 @@ def _has_ended(server: int, timeout: float, progress: Progress) -> bool:
 def _give_up(server: int, entry: MountEntry, timeout: float, *, force: bool) -> None:
     """Kill a server that did not end, if that was asked for; else say that it goes on."""
     if not force:
+        if elsewhere := _mounted_elsewhere(entry):
+            raise MountError(
+                f"{entry.mountpoint}: is unmounted here, but not in the mount namespace of "
+                f"{elsewhere}; its server ends when that does"
+            )
         raise MountError(
             f"{entry.mountpoint}: is unmounted, but its server still commits after "
             f"{timeout:g} s; its members are free when it has ended"
@@ -138,6 +143,21 @@ def _give_up(server: int, entry: MountEntry, timeout: float, *, force: bool) -> 
             f"{entry.mountpoint}: is unmounted, but its server waits in the kernel for a member; "
             "the members are free when that answers"
         )
+
+
+def _mounted_elsewhere(entry: MountEntry) -> str:
+    """Return "name (pid)" of a process whose mount namespace still has the mount, or "".
+
+    A container or a service with private mounts copies every mount when it starts.
+    """
+    major, minor = entry.device
+    wanted = f" {major}:{minor} ".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                if wanted in (process / "mountinfo").read_bytes():
+                    return f"{(process / 'comm').read_text().strip()} ({process.name})"
+    return ""
 
 
 def _holds(process: Path, mountpoint: str) -> bool:
