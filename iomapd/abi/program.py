@@ -78,29 +78,29 @@ ENTRIES: Final = (BEGIN, *ENDS)
 """Functions that the core calls; only the first is required."""
 
 # Byte offsets, one name each: compiled functions know only ints.
-POS: Final = 0 * WORD
-COUNT: Final = 1 * WORD
-UNIT: Final = 2 * WORD
-NR_STRIPS: Final = 3 * WORD
-STRIP_LENGTH: Final = 4 * WORD
-SEED: Final = 5 * WORD
-PARAM0: Final = 6 * WORD
-STRIP: Final = 14 * WORD
-ADDR: Final = 15 * WORD
-LENGTH: Final = 16 * WORD
-COUNTER0: Final = 14 * WORD
-WRITTEN: Final = 22 * WORD
-OPFLAGS: Final = 23 * WORD
-ERROR: Final = 24 * WORD
+CTX_POS: Final = 0 * WORD
+CTX_COUNT: Final = 1 * WORD
+CTX_UNIT: Final = 2 * WORD
+CTX_NR_STRIPS: Final = 3 * WORD
+CTX_STRIP_LENGTH: Final = 4 * WORD
+CTX_SEED: Final = 5 * WORD
+CTX_P0: Final = 6 * WORD
+CTX_STRIP: Final = 14 * WORD
+CTX_ADDR: Final = 15 * WORD
+CTX_LENGTH: Final = 16 * WORD
+END_C0: Final = 14 * WORD
+END_WRITTEN: Final = 22 * WORD
+END_OPFLAGS: Final = 23 * WORD
+END_ERROR: Final = 24 * WORD
 
 # The names and the offsets say the same.
-assert CTX_WORDS.index("strip") * WORD == STRIP
-assert CTX_WORDS.index("addr") * WORD == ADDR
-assert CTX_WORDS.index("length") * WORD == LENGTH
-assert CTX_WORDS.index("seed") * WORD == SEED
-assert CTX_WORDS.index("p0") * WORD == PARAM0
-assert END_WORDS.index("c0") * WORD == COUNTER0
-assert END_WORDS.index("written") * WORD == WRITTEN
-assert END_WORDS.index("error") * WORD == ERROR
+assert CTX_WORDS.index("strip") * WORD == CTX_STRIP
+assert CTX_WORDS.index("addr") * WORD == CTX_ADDR
+assert CTX_WORDS.index("length") * WORD == CTX_LENGTH
+assert CTX_WORDS.index("seed") * WORD == CTX_SEED
+assert CTX_WORDS.index("p0") * WORD == CTX_P0
+assert END_WORDS.index("c0") * WORD == END_C0
+assert END_WORDS.index("written") * WORD == END_WRITTEN
+assert END_WORDS.index("error") * WORD == END_ERROR
 assert len(END_WORDS) <= NR_WORDS
 assert PROGRAM_ABI == 1

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from iomapd.native import memory, syscalls
+from iomapd.native import calls, memory, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +87,17 @@ def _emit_syscall(
 _syscall: Any = intrinsic(_emit_syscall)
 
 
+def _emit_call(typing_context: Any, function: Any, argument: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64]).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), [args[1]])
+
+    return types.int64(types.int64, types.int64), generate
+
+
+_call: Any = intrinsic(_emit_call)
+
+
 def _overload_load(twin: Callable[..., Any], native: Any) -> None:
     overload(twin)(lambda addr: lambda addr: native(addr))
 
@@ -106,6 +117,9 @@ _overload_store(memory.store64, _store(64))
 _overload_load(memory.load_acquire, _load(64, "acquire"))
 _overload_store(memory.store_release, _store(64, "release"))
 overload(memory.fence)(lambda: lambda: _fence())
+overload(calls.call1)(
+    lambda function, argument: lambda function, argument: _call(function, argument)
+)
 overload(syscalls.syscall)(
     lambda number, a, b, c, d, e, f: (
         lambda number, a, b, c, d, e, f: _syscall(number, a, b, c, d, e, f)
