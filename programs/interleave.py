@@ -34,10 +34,10 @@ PARAMS = ("chunk",)
 
 def iomap_begin(ctx):
     grain = ctx.unit
-    index = ctx.pos // grain
-    depth = ctx.strip_length // grain  # whole grains in a strip
+    index = ctx.pos // ctx.unit
+    depth = ctx.strip_length // ctx.unit  # whole grains in a strip
     for _ in range(24):
-        if grain * 2 <= ctx.chunk and depth >= 2:
+        if depth >= 2 and grain * 2 <= ctx.chunk:
             grain = grain * 2
             index = index // 2
             depth = depth // 2
@@ -46,7 +46,7 @@ def iomap_begin(ctx):
         # What is left at the end of the strips is less than a grain: by units.
         base = depth * grain
         grain = ctx.unit
-        index = (ctx.pos - base * ctx.nr_strips) // grain
+        index = (ctx.pos - base * ctx.nr_strips) // ctx.unit
     row = index // ctx.nr_strips
     within = ctx.pos - base * ctx.nr_strips - index * grain
     ctx.strip = index - row * ctx.nr_strips
