@@ -150,7 +150,10 @@ class Points:
         self._wanted = trio.Event()
         started = trio.current_time()
         try:
-            await self._make()
+            # Not to be cancelled half-way: its copies are nowhere else.  An
+            # unmount that comes during a point waits for it.
+            with trio.CancelScope(shield=True):
+                await self._make()
         except (OSError, StoreError) as exc:
             self.counters.failures += 1
             log.error("durability point failed: %s", exc)

@@ -182,3 +182,26 @@ async def test_an_fsync_during_an_fdatasync_waits_for_the_data_too(live, monkeyp
         await live.points.sync_inode(inode, data_only=False)
         assert flushed[1], "the point flushed what the fdatasync had not yet"
         go_on.set()
+
+
+async def test_an_unmount_during_a_point_loses_nothing(control, monkeypatch):
+    entered, go_on = trio.Event(), trio.Event()
+    flush = control.core.io.flush
+
+    async def slow(members):
+        entered.set()
+        await go_on.wait()
+        return await flush(members)
+
+    monkeypatch.setattr(control.core.io, "flush", slow)
+    inode = new_file(control)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.points.run)
+        await control.files.write(inode, 0, b"1" * 5000)
+        nursery.start_soon(control.points.make)
+        await entered.wait()
+        nursery.cancel_scope.cancel()
+        go_on.set()
+    await control.points.make_now()
+    assert control.core.store.names.inode(inode.ino).size == 5000
+    assert control.core.store.space.written(inode.ino) == [(0, 8192)]
