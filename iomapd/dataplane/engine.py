@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""`find.map_range` for the Python path: encoded extents in, pieces out.
+
+Compiled where this machine can, interpreted otherwise: slower, same answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from iomapd.abi.program import CTX_SIZE, NR_PARAMS
+from iomapd.dataplane.find import PIECE_SIZE, REASONS, map_range
+from iomapd.errors import BadMappingError
+from iomapd.jit.sources import CompileError
+from iomapd.jit.unit import load_unit
+from iomapd.native.region import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from iomapd.mapping.extent import Extent
+
+log = logging.getLogger(__name__)
+
+ROOM: Final = 512  # pieces per call: 1 MiB in 4 KiB units is 256
+
+Piece = tuple[int, int, int, int]
+"""``(member id, addr, start, end)``: where file positions ``[start, end)`` lie."""
+
+
+@dataclass(slots=True)
+class EngineCounters:
+    """Counts since the mount: answers by who computed them, and refused ones."""
+
+    linear: int = 0
+    formula: int = 0
+    program: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExtent:
+    """An extent as compiled code reads it; *words* must live as long as it is in use."""
+
+    words: array[int]
+    program: str
+
+    @property
+    def addr(self) -> int:
+        """Address of the words."""
+        return self.words.buffer_info()[0]
+
+
+def encode(
+    extent: Extent, params: Sequence[int] = (), program: int = 0, name: str = "raid0"
+) -> EncodedExtent:
+    """Lay an extent out as `find` describes.
+
+    Args:
+        extent: geometry.
+        params: the layout's parameters, up to 8.
+        program: address of the compiled program; 0 = the built-in raid0 formula.
+        name: what to call the program when its answer is refused.
+    """
+    padded = [*params, *(0,) * (NR_PARAMS - len(params))]
+    head = [
+        extent.offset, extent.length, extent.unit, len(extent.strips), extent.strip_length,
+        extent.strip_alloc, extent.seed, program,
+    ]  # fmt: skip
+    strips = [word for strip in extent.strips for word in (strip.member, strip.addr)]
+    return EncodedExtent(array("q", [*head, *padded, *strips]), name)
+
+
+class MapEngine:
+    """Maps ranges inside encoded extents; one per thread, it has one scratch record."""
+
+    def __init__(self, *, interpreted: bool = False) -> None:
+        self.counters = EngineCounters()
+        self._ctx = Region(CTX_SIZE)
+        self._out = array("q", bytes(ROOM * PIECE_SIZE))
+        self._map: Callable[..., int] = map_range if interpreted else _compiled()
+
+    def pieces(self, extent: EncodedExtent, pos: int, end: int, limit: int = ROOM) -> list[Piece]:
+        """Map ``[pos, end)``, or a prefix of it when more than *limit* pieces are needed.
+
+        Raises:
+            BadMappingError: the answer breaks the contract; names program and position.
+        """
+        out = self._out
+        count = self._map(
+            extent.addr, pos, end, self._ctx.addr, out.buffer_info()[0], min(limit, ROOM)
+        )
+        if count <= 0:
+            self.counters.refused += 1
+            why = REASONS.get(count, f"answered {count}")
+            raise BadMappingError(f"program {extent.program}: {why}, for file position {pos}")
+        self._count(extent, count)
+        flat = out[: 4 * count].tolist()
+        return list(zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True))
+
+    def _count(self, extent: EncodedExtent, count: int) -> None:
+        _, _, _, nr_strips, _, _, _, program = extent.words[:8]
+        if nr_strips == 1:
+            self.counters.linear += count
+        elif program:
+            self.counters.program += count
+        else:
+            self.counters.formula += count
+
+
+def _compiled() -> Callable[..., int]:
+    try:
+        return load_unit("mapping", [map_range]).function("map_range")
+    except CompileError as exc:
+        log.warning("mapping runs interpreted: %s", exc)
+        return map_range
