@@ -72,7 +72,14 @@ def inside(stage: Path, pytest: list[str]) -> int:
     home = os.environ[HOME]
     dropped = (STAGE, HOME, OUTSIDE)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("XDG_") and k not in dropped}
-    environ = kept | {"HOME": home, "TMPDIR": home, "USER": USER, "PYTHONDONTWRITEBYTECODE": "1"}
+    environ = kept | {
+        "HOME": home,
+        "TMPDIR": home,
+        # Without it the servers' sockets and logs would stay behind in /tmp.
+        "XDG_RUNTIME_DIR": home,
+        "USER": USER,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     done = subprocess.run(
         pytest, cwd=ROOT, env=environ, check=False,
         user=user.pw_uid, group=user.pw_gid, extra_groups=[],

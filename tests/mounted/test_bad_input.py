@@ -219,7 +219,7 @@ def reseal(path, address, change):
         os.pwrite(file.fileno(), bytes(block), address)
 
 
-@pytest.mark.parametrize("position", [0, 9, 57, 130, 700, 4000])
+@pytest.mark.parametrize("position", [0, 57, 700])
 def test_one_flipped_byte_of_the_first_superblock_the_second_serves(position, volume):
     flip(volume.backing[1], position)
     volume.expect_log("superblock")
@@ -277,9 +277,8 @@ def test_a_truncated_member_is_refused(volume):
 
 def test_a_stale_member_is_refused(volume):
     old = volume.backing[1].read_bytes()
-    for _ in range(3):
-        volume.mount()
-        volume.umount()
+    volume.mount()
+    volume.umount()
     volume.backing[1].write_bytes(old)
     mount_refused(volume, "m1.img")
 
@@ -308,9 +307,8 @@ def test_a_missing_store_is_refused(volume):
 
 def test_a_store_older_than_its_members_is_refused(volume):
     old = {path: path.read_bytes() for path in volume.base.glob("volume.db*")}
-    for _ in range(3):
-        volume.mount()
-        volume.umount()
+    volume.mount()
+    volume.umount()
     for path in volume.base.glob("volume.db*"):
         path.unlink()
     for path, data in old.items():

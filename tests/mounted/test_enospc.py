@@ -43,9 +43,7 @@ def check(lengths):
         tagged.check(data[:length], int(path.name[4:]))
 
 
-@pytest.mark.parametrize(
-    "sizes", [("16MiB",), ("8MiB", "24MiB", "11MiB")], ids=["equal", "unequal"]
-)
+@pytest.mark.parametrize("sizes", [("9MiB",), ("4MiB", "16MiB", "7MiB")], ids=["equal", "unequal"])
 def test_fill_empty_and_fill_again(sizes, make_volume):
     volume = make_volume(members=3, sizes=sizes)
     survivor = volume.mnt / "survivor"
@@ -114,7 +112,7 @@ def fits(path, data):
 
 
 def test_small_files_use_the_last_block(make_volume):
-    volume = make_volume(members=3, sizes=("4MiB",))
+    volume = make_volume(members=3, sizes=("2500KiB",))
     free = statfs(volume).f_bfree
     files = (volume.mnt / f"f{number}" for number in range(free + 1))
     made = sum(fits(path, tagged.block(number, 0)) for number, path in enumerate(files))

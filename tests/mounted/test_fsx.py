@@ -35,9 +35,9 @@ def test_random_operations_equal_those_on_the_host(geometry, make_volume, tmp_pa
     machine = FileMachine(
         volume.mnt / "file", tmp_path / "reference", seed, max_size=10 * unit, max_io=3 * unit
     )
-    for _ in range(2):
-        machine.run(soak(350))
-        machine.around(volume.remount, "remount")
+    machine.run(soak(220))
+    machine.around(volume.remount, "remount")
+    machine.run(soak(220))
     machine.close()
 
 

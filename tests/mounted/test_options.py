@@ -14,10 +14,18 @@ pytestmark = pytest.mark.skipif(ON_HOST, reason="a plain directory is not mounte
 
 
 @pytest.fixture(scope="module")
-def volume(shared_volume):
-    """One volume with a file, mounted anew by each test."""
+def filled_volume(shared_volume):
+    """One volume with a file, for the whole file."""
     (shared_volume.mnt / "file").write_bytes(tagged.content(1, 20 * tagged.BLOCK))
     return shared_volume
+
+
+@pytest.fixture
+def volume(filled_volume):
+    """The volume, not mounted: each test does it in its own way."""
+    if filled_volume.is_mounted():
+        filled_volume.umount()
+    return filled_volume
 
 
 def entry(volume):
@@ -33,37 +41,30 @@ def entry(volume):
     (("subtype=", "fsname=x"), "fuse", "x"),
 ])  # fmt: skip
 def test_fsname_and_subtype_are_honoured(options, fstype, source, volume):
-    volume.umount()
     volume.mount(*options)
     assert (entry(volume).fstype, entry(volume).source) == (fstype, source)
     tagged.check((volume.mnt / "file").read_bytes(), 1)
-    volume.umount()
-    volume.mount()
 
 
 def test_generic_mount_options_are_swallowed(volume):
-    volume.umount()
     volume.mount("rw", "defaults", "nofail", "_netdev", "x-systemd.automount", "user", "noauto")
     tagged.check((volume.mnt / "file").read_bytes(), 1)
-    volume.umount()
-    volume.mount()
 
 
 @pytest.mark.parametrize("flag", ["nosuid", "nodev", "noexec", "noatime"])
 def test_kernel_flags_reach_the_mount(flag, volume):
-    volume.umount()
     volume.mount(flag)
     assert flag in entry(volume).options.split(",")
-    volume.umount()
-    volume.mount()
 
 
 def test_default_permissions_are_always_on(volume):
+    volume.mount()
     assert "default_permissions" in entry(volume).options.split(",")
 
 
 @pytest.mark.skipif(is_root(), reason="root's mounts keep suid and dev, as mount(8) does")
 def test_a_users_mount_has_neither_suid_nor_devices(volume):
+    volume.mount()
     assert {"nosuid", "nodev"} <= set(entry(volume).options.split(","))
 
 
@@ -78,7 +79,6 @@ def test_noatime_records_no_reading_and_relatime_once(volume):
         volume.remount()
         return path.stat().st_atime_ns
 
-    volume.umount()
     volume.mount("noatime")
     assert read_at(10**18) == 10**18
     volume.umount()
@@ -87,15 +87,14 @@ def test_noatime_records_no_reading_and_relatime_once(volume):
 
 
 def test_a_volume_is_mounted_by_any_of_its_members(volume):
-    volume.umount()
     for member in volume.members[:2]:
         volume.cli("mount", member, volume.mnt, "--log", volume.log)
         tagged.check((volume.mnt / "file").read_bytes(), 1)
         volume.umount()
-    volume.mount()
 
 
 def test_umount_8_and_fusermount_end_the_server_too(volume):
+    volume.mount()
     commands = [["fusermount3", "-u", volume.mnt]] + ([["umount", volume.mnt]] * is_root())
     for command in commands:
         (volume.mnt / "late").write_bytes(tagged.content(2, 300 * tagged.BLOCK))
@@ -107,7 +106,6 @@ def test_umount_8_and_fusermount_end_the_server_too(volume):
 
 
 def test_the_real_program_mounts_in_the_foreground_and_ends_with_its_mount(volume):
-    volume.umount()
     command = [sys.executable, "-m", "iomapd", "mount", "--foreground", volume.layout, volume.mnt]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         assert plumbing.wait_for_mounts(volume.is_mounted, 30)
@@ -117,10 +115,10 @@ def test_the_real_program_mounts_in_the_foreground_and_ends_with_its_mount(volum
         _, words = program.communicate(timeout=30)
     assert program.returncode == 0, words
     assert b"Traceback" not in words
-    volume.mount()
 
 
 def test_info_knows_the_mount(volume):
+    volume.mount()
     info = volume.info()
     assert info["pid"] == volume.server_pid()
     assert info["mountpoint"] == str(volume.mnt)

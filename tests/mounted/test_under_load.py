@@ -100,7 +100,7 @@ def test_an_aborted_connection_ends_the_server_and_the_volume_mounts_again(busy_
 
 def test_many_mounts_and_unmounts_leave_nothing_and_lose_nothing(make_volume):
     volume = make_volume(members=2, sizes=("16MiB",))
-    for number in range(6):
+    for number in range(4):
         (volume.mnt / f"f{number}").write_bytes(tagged.content(number, 50 * BLOCK))
         volume.umount()
         assert not volume.server_pids()
