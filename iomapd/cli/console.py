@@ -61,11 +61,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], left: str = "")
     return "\n".join(lines)
 
 
+def is_coloured() -> bool:
+    """Whether stdout is a terminal and NO_COLOR (no-color.org) is not set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 def style(text: str, colour: str) -> str:
-    """Colour *text* when stdout is a terminal and NO_COLOR (no-color.org) is not set."""
-    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
-        return text
-    return typer.style(text, fg=colour)
+    """Colour *text* where colours are welcome."""
+    return typer.style(text, fg=colour) if is_coloured() else text
 
 
 def untouched(text: str) -> Path:
