@@ -46,6 +46,26 @@ def build_object(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
     Raises:
         CompileError: a function breaks a rule of the compiled rooms, or does not compile.
     """
+    module, target = build_module(name, entries)
+    return bytes(target.emit_object(module))
+
+
+def build_module(
+    name: str, entries: Sequence[Callable[..., int]], *, inline: bool = False
+) -> tuple[Any, Any]:
+    """Compile as `build_object` does, up to LLVM's optimised module.
+
+    Args:
+        name: of the unit.
+        entries: plain functions with distinct names.
+        inline: leave no calls between the functions, whatever size that makes.
+
+    Returns:
+        The module, and the target machine that emits it.
+
+    Raises:
+        CompileError: as `build_object`.
+    """
     _register(reachable(entries))
     module = llvm.parse_assembly(f'source_filename = "{name}"')
     target = machine.target_machine()
@@ -53,10 +73,10 @@ def build_object(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
     module.data_layout = str(target.target_data)
     for entry in entries:
         module.link_in(_compile(entry))
-    _make_internal(module, {entry.__name__ for entry in entries})
+    _make_internal(module, {entry.__name__ for entry in entries}, inline=inline)
     _optimise(module, target)
     _refuse_outside_references(module, name)
-    return bytes(target.emit_object(module))
+    return module, target
 
 
 def _register(functions: Sequence[FunctionType]) -> None:
@@ -110,10 +130,12 @@ define i64 @{name}({given}) {{
 """
 
 
-def _make_internal(module: Any, exported: set[str]) -> None:
+def _make_internal(module: Any, exported: set[str], *, inline: bool) -> None:
     for function in module.functions:
         if not function.is_declaration and function.name not in exported:
             function.linkage = "internal"
+            if inline:
+                function.add_function_attribute("alwaysinline")
     for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"

@@ -27,8 +27,8 @@ _DIGEST_SIZE: Final = 32
 _HEADER_SIZE: Final = len(_MAGIC) + _DIGEST_SIZE
 _SYSTEM_DIRECTORY: Final = Path("/var/cache/iomapd")
 
-# Objects of one unit that stay: enough for a few checkouts and versions beside each other.
-_KEPT: Final = 8
+KEPT: Final = 8
+"""Objects of one unit that stay: enough for a few checkouts and versions beside each other."""
 
 
 def candidate_directories() -> list[Path]:
@@ -76,8 +76,15 @@ class ObjectStore:
         data = content[_HEADER_SIZE:]
         return data if content[:_HEADER_SIZE] == _header(key, data) else None
 
-    def save(self, unit: str, key: str, data: bytes) -> None:
-        """Keep *data*; readers see all of it or nothing.  A full disk keeps nothing."""
+    def save(self, unit: str, key: str, data: bytes, kept: int = KEPT) -> None:
+        """Keep *data*; readers see all of it or nothing.  A full disk keeps nothing.
+
+        Args:
+            unit: name of the unit.
+            key: of this object.
+            data: the object.
+            kept: how many objects of the unit stay, this one included; the oldest go.
+        """
         path = self.path_of(unit, key)
         with contextlib.suppress(OSError):
             fd, name = tempfile.mkstemp(prefix=f".{unit}-", dir=self.directory)  # mode 0600
@@ -88,13 +95,13 @@ class ObjectStore:
             except OSError:
                 Path(name).unlink()
                 raise
-            self._forget_old(unit)
+            self._forget_old(unit, kept)
 
-    def _forget_old(self, unit: str) -> None:
+    def _forget_old(self, unit: str, kept: int) -> None:
         objects = sorted(
             self.directory.glob(f"{unit}-*.o"), key=lambda path: path.stat().st_mtime_ns
         )
-        for path in objects[:-_KEPT]:
+        for path in objects[:-kept]:
             path.unlink()
 
 

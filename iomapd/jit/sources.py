@@ -102,11 +102,17 @@ def unit_key(name: str, entries: Sequence[Callable[..., int]]) -> str:
         add(_place(function), _code_identity(function.__code__))
         for global_name, value in _globals(function):
             add(global_name, _place(value) if isinstance(value, FunctionType) else value)
-    add(sys.implementation.cache_tag, sys.version_info, machine.llvmlite_version())
-    add(machine.cpu(), machine.triple())
+    add_environment(digest)
+    return digest.hexdigest()
+
+
+def add_environment(digest: hashlib._Hash) -> None:
+    """Add what shapes every object file: compiler room, versions, processor."""
+    parts: list[object] = [sys.implementation.cache_tag, sys.version_info]
+    parts += [machine.llvmlite_version(), machine.cpu(), machine.triple()]
+    digest.update(repr(parts).encode())
     for path in _compiler_files():
         digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _code_identity(code: CodeType) -> tuple[object, ...]:

@@ -3,4 +3,32 @@
 
 text -> source.py -> parse.py -> bounded.py -> lower.py, compile.py -> agree.py -> prove.py
 characters   whitelist   step bound    x86 object              oracle      bijection
+
+    admit(name, text, file)          the verdict, from a limited child process
+    load_program(name, text, file)   code of an accepted program, from the cache if it is there
+    Prover().prove(address, extent)  the proof of one extent, made when the extent is made
+    interpret(parse_program(...))    what the program means, without running any of its text
 """
+
+from iomapd.jit.admission.admit import Examination, admit, examine
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.load import LoadedProgram, load_program, program_key
+from iomapd.jit.admission.parse import parse_program
+from iomapd.jit.admission.proving import Geometry, Proof, Prover
+from iomapd.jit.admission.verdict import Admission, Stage
+
+__all__ = [
+    "Admission",
+    "Examination",
+    "Geometry",
+    "LoadedProgram",
+    "Proof",
+    "Prover",
+    "Stage",
+    "admit",
+    "examine",
+    "interpret",
+    "load_program",
+    "parse_program",
+    "program_key",
+]

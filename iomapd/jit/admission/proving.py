@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from iomapd.abi import FALLBACK
@@ -106,6 +106,7 @@ class Proof:
         prefix: ok, and for every k the first k rows of the file lie in the first k units of
             every strip: this very extent can be cut after any row.
         raid0: ok, and every block lies where the raid0 formula puts it.
+        declined: the program answered FALLBACK: it does not serve this geometry.
     """
 
     ok: bool
@@ -114,6 +115,7 @@ class Proof:
     ns: int
     prefix: bool
     raid0: bool
+    declined: bool = False
 
 
 class Prover:
@@ -126,10 +128,13 @@ class Prover:
     def __init__(self, *, interpreted: bool = False) -> None:
         self._prove: Callable[..., int] = proof.prove_map
         self._find: Callable[..., int] = proof.find_block
+        self._same: Callable[..., int] = proof.same_places
         if not interpreted:
-            unit = load_unit("proof", [proof.prove_map, proof.find_block])
+            entries = (proof.prove_map, proof.find_block, proof.same_places)
+            unit = load_unit("proof", entries)
             self._prove = unit.function("prove_map")
             self._find = unit.function("find_block")
+            self._same = unit.function("same_places")
 
     def prove(self, address: int, geometry: Geometry) -> Proof:
         """Compute the map of *geometry* with the program at *address*.
@@ -149,7 +154,16 @@ class Prover:
             return Proof(True, "", at // BLOCK, ns, prefix, raid0)
         what = self._words(verdict, address, ctx.addr, report.addr)
         sentence = f"the block at pos {at} {what} ({geometry})"
-        return Proof(False, sentence, at // BLOCK + 1, ns, False, False)
+        status = load64(report.addr + proof.ANSWER)
+        declined = verdict == proof.NOT_HANDLED and status == FALLBACK
+        return Proof(False, sentence, at // BLOCK + 1, ns, False, False, declined)
+
+    def grows_in_place(self, address: int, geometry: Geometry) -> bool:
+        """Tell whether an extent with strips of double length begins with the same map."""
+        shorter, longer = Region(CTX_SIZE), Region(CTX_SIZE)
+        geometry.fill(shorter.addr)
+        replace(geometry, strip_length=2 * geometry.strip_length).fill(longer.addr)
+        return self._same(address, shorter.addr, longer.addr) == proof.PROVEN
 
     def _words(self, verdict: int, address: int, ctx: int, report: int) -> str:
         """Say what is wrong; the failed block's answer is still in *ctx*."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Stage 3, compile: numba and LLVM make one object file, and what is left in it is checked.
+
+Runs in the child only: this module imports numba.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from iomapd.jit.admission.lower import functions_of, lower
+from iomapd.jit.admission.source import refusal
+from iomapd.jit.build import build_module
+from iomapd.jit.sources import CompileError
+
+if TYPE_CHECKING:
+    from iomapd.jit.admission.tree import ParsedProgram
+
+_INSTRUCTION: Final = re.compile(r"^\t[a-z]", re.MULTILINE)
+_FLOATS: Final = ("half", "bfloat", "float", "double", "fp128")
+
+
+class Compiled(NamedTuple):
+    """An object file with one function per entry, and the two listings of it."""
+
+    object: bytes
+    ir: str
+    assembly: str
+
+    @property
+    def instructions(self) -> int:
+        """Machine instructions of all entries."""
+        return len(_INSTRUCTION.findall(self.assembly))
+
+
+def compile_program(program: ParsedProgram) -> Compiled:
+    """Compile *program*.
+
+    Raises:
+        ProgramError: numba or LLVM refuse it, or the result has calls, data or fractions left.
+    """
+    functions = functions_of(lower(program))
+    try:
+        module, target = build_module("program", list(functions.values()), inline=True)
+    except CompileError as error:
+        raise _refused(program, str(error).splitlines()[0]) from error
+    _check(program, module)
+    ir = str(module)  # before the emitter prepares the module for its own use
+    code = bytes(target.emit_object(module))
+    return Compiled(code, ir, str(target.emit_assembly(module)))
+
+
+def _check(program: ParsedProgram, module: Any) -> None:
+    left = [variable.name for variable in module.global_variables]
+    if left:
+        raise _refused(program, f"the code keeps data: {', '.join(left)}")
+    for function in module.functions:
+        for block in function.blocks:
+            for instruction in block.instructions:
+                kind = str(instruction.type)
+                if any(word in kind for word in _FLOATS):
+                    raise _refused(program, f"the code calculates with {kind}")
+                if instruction.opcode in ("call", "invoke"):
+                    _check_call(program, list(instruction.operands)[-1].name)
+
+
+def _check_call(program: ParsedProgram, callee: str) -> None:
+    if not callee.startswith("llvm."):
+        raise _refused(program, f"the code still calls {callee or 'something computed'}")
+
+
+def _refused(program: ParsedProgram, sentence: str) -> Exception:
+    return refusal(program.file, 1, f"compile: {sentence}")

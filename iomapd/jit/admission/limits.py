@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""What the child that examines a program may use of the machine."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+from typing import Final
+
+CPU_SECONDS: Final = 10
+"""Processor time; the children of one check are one process."""
+
+MEMORY: Final = 1 << 30
+"""Address space, bytes.  numba and LLVM map about 500 MiB before they compile anything."""
+
+WALL_SECONDS: Final = 120
+"""Time on the clock, enforced by the parent: a busy machine is slow, a sleeping child is wrong."""
+
+ANSWER_MAX: Final = 16 << 20
+"""Most bytes the child may answer with."""
+
+_OPEN_FILES: Final = 64
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+def apply_limits() -> None:
+    """Limit this process for the rest of its life.
+
+    It cannot write files at all, dies with its parent, and leaves no core behind.
+    """
+    for what, amount in (
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+    ):
+        _, hard = resource.getrlimit(what)
+        if hard != resource.RLIM_INFINITY:
+            amount = min(amount, hard)
+        # SIGXCPU comes at the soft limit and has a name; the hard one kills without words.
+        spare = 1 if what == resource.RLIMIT_CPU and hard in (resource.RLIM_INFINITY, -1) else 0
+        resource.setrlimit(what, (amount, amount + spare))
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def words_of_death(status: int) -> str:
+    """Say why a limited child ended without an answer.
+
+    Args:
+        status: its exit status; negative for a signal.
+    """
+    if status == -signal.SIGXCPU:
+        return f"took more than {CPU_SECONDS} s of processor time"
+    if status == -signal.SIGKILL:
+        return "was killed; the machine may be out of memory"
+    if status == -signal.SIGABRT:
+        return f"made the compiler give up; it may need more than {MEMORY >> 20} MiB"
+    if status < 0:
+        return f"ended the examining process with {signal.Signals(-status).name}"
+    return f"made the examining process exit with {status}"

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""From the tree to text that numba compiles: the only text of a program that is ever executed.
+
+Nothing of the user's text is copied: names get a prefix, numbers are printed from integers,
+operators come from a table.  Inputs of ctx are loaded once at the start, answers are kept in
+variables and stored before the return, so the compiler need not wonder which store changes
+which load.
+
+    def iomap_begin(ctx):                       def iomap_begin(ctx):
+        row = ctx.pos // ctx.unit         ->        i_pos = load64(ctx + 0)
+        ctx.strip = row                             i_unit = load64(ctx + 16)
+        ...                                         v_row = (i_pos // i_unit)
+        return HANDLED                              o_strip = v_row
+                                                    ...
+                                                    store64(ctx + 112, o_strip)
+                                                    return 1
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+from iomapd.abi import FALLBACK
+from iomapd.abi.program import BEGIN, CTX_OUT, CTX_WORDS, END_C0, ENTRIES, NR_COUNTERS, WORD
+from iomapd.jit.admission.flow import parts_of
+from iomapd.jit.admission.rules import INT_MIN
+from iomapd.jit.admission.tree import (
+    Assign,
+    Binary,
+    Break,
+    Builtin,
+    Call,
+    Choice,
+    Compare,
+    Const,
+    Continue,
+    Field,
+    For,
+    If,
+    Local,
+    Logic,
+    NonZero,
+    Not,
+    Return,
+    Unary,
+)
+from iomapd.native.memory import load64, store64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from iomapd.jit.admission.tree import Block, Condition, Expr, Function, ParsedProgram, Stmt
+
+_INDENT: Final = "    "
+
+
+def lower(program: ParsedProgram) -> str:
+    """Return *program* as text over ``load64`` and ``store64``; entries keep their names."""
+    parts = [_Lowering(function).text() for function in program.functions.values()]
+    return "\n\n".join(parts) + "\n"
+
+
+def functions_of(text: str) -> dict[str, Callable[..., int]]:
+    """Make functions of text that `lower` wrote; they are compiled, not called."""
+    module: dict[str, Any] = {
+        "__builtins__": {"min": min, "max": max, "abs": abs, "range": range},
+        "__name__": "program",
+        "load64": load64,
+        "store64": store64,
+    }
+    exec(compile(text, "<lowered program>", "exec"), module)
+    return {name: module[name] for name in ENTRIES if name in module}
+
+
+class _Lowering:
+    """Writes one function."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+        self._outputs: dict[int, str] = {}
+        self._inputs: dict[int, str] = {}
+        self._is_end = function.is_entry and function.name != BEGIN
+        for field in _fields_in(function.body):
+            table = self._outputs if self._is_output(field.word) else self._inputs
+            table[field.word] = field.name
+
+    def text(self) -> str:
+        function = self._function
+        if not function.is_entry:
+            parameters = ", ".join(f"v_{name}" for name in function.parameters)
+            return f"def f_{function.name}({parameters}):\n" + self._indented(function.body)
+        loads = [f"i_{name} = load64(ctx + {word * WORD})" for word, name in self._inputs.items()]
+        # Counters count from zero; the answers of iomap_begin are set before they are stored.
+        zeros = [f"o_{name} = 0" for name in self._outputs.values() if self._is_end]
+        head = "".join(f"{_INDENT}{line}\n" for line in loads + zeros)
+        return f"def {function.name}(ctx):\n{head}{self._indented(function.body)}"
+
+    def _is_output(self, word: int) -> bool:
+        if self._is_end:
+            return 0 <= word - END_C0 // WORD < NR_COUNTERS
+        return CTX_WORDS[word] in CTX_OUT
+
+    def _indented(self, block: Block) -> str:
+        lines = [line for statement in block for line in self._statement(statement)]
+        return textwrap.indent("\n".join(lines or ["pass"]), _INDENT)
+
+    def _statement(self, statement: Stmt) -> Iterator[str]:
+        match statement:
+            case Assign(target=target, value=value):
+                yield f"{self._value(target)} = {self._value(value)}"
+            case If():
+                yield f"if {self._test(statement.test)}:"
+                yield self._indented(statement.then)
+                if statement.otherwise:
+                    yield "else:"
+                    yield self._indented(statement.otherwise)
+            case For(target=target, values=values):
+                bounds = f"{_int(values.start)}, {_int(values.stop)}, {_int(values.step)}"
+                yield f"for v_{target} in range({bounds}):"
+                yield self._indented(statement.body)
+            case Return(value=value):
+                if value != Const(FALLBACK):
+                    for word, name in self._outputs.items():
+                        yield f"store64(ctx + {word * WORD}, o_{name})"
+                yield f"return {self._value(value)}"
+            case Break():
+                yield "break"
+            case Continue():
+                yield "continue"
+
+    def _value(self, node: Expr) -> str:
+        match node:
+            case Const(value=value):
+                return _int(value)
+            case Local(name=name):
+                return f"v_{name}"
+            case Field(name=name, word=word):
+                return f"o_{name}" if self._is_output(word) else f"i_{name}"
+            case Unary(op=op, operand=operand):
+                return f"({op}{self._value(operand)})"
+            case Binary(op=op, left=left, right=right):
+                return f"({self._value(left)} {op} {self._value(right)})"
+            case Choice(test=test, then=then, otherwise=otherwise):
+                return f"({self._value(then)} if {self._test(test)} else {self._value(otherwise)})"
+            case Builtin(name=name, args=args):
+                return f"{name}({', '.join(map(self._value, args))})"
+            case Call(name=name, args=args):
+                return f"f_{name}({', '.join(map(self._value, args))})"
+
+    def _test(self, node: Condition) -> str:
+        match node:
+            case NonZero(operand=operand):
+                return f"({self._value(operand)} != 0)"
+            case Not(part=part):
+                return f"(not {self._test(part)})"
+            case Logic(op=op, parts=parts):
+                return "(" + f" {op} ".join(map(self._test, parts)) + ")"
+            case Compare(ops=ops, operands=operands):
+                first, *others = map(self._value, operands)
+                chain = "".join(f" {op} {other}" for op, other in zip(ops, others, strict=True))
+                return f"({first}{chain})"
+
+
+def _int(value: int) -> str:
+    # -2**63 is written as Python folds it; as a literal it would be unsigned before its sign.
+    if value == INT_MIN:
+        return f"(-{-(value + 1)} - 1)"
+    return f"({value})" if value < 0 else str(value)
+
+
+def _fields_in(block: Block) -> Iterator[Field]:
+    for statement in block:
+        match statement:
+            case Assign(target=target, value=value):
+                yield from _fields_of(target)
+                yield from _fields_of(value)
+            case If():
+                yield from _fields_of(statement.test)
+                yield from _fields_in(statement.then)
+                yield from _fields_in(statement.otherwise)
+            case For(body=body):
+                yield from _fields_in(body)
+            case Return(value=value):
+                yield from _fields_of(value)
+            case Break() | Continue():
+                pass
+
+
+def _fields_of(node: Expr | Condition) -> Iterator[Field]:
+    if isinstance(node, Field):
+        yield node
+    for part in parts_of(node):
+        yield from _fields_of(part)
