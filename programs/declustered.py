@@ -56,7 +56,7 @@ def iomap_begin(ctx):
         key = scramble(key + turn)
         partner = below(ctx.nr_strips, key) - column
         if partner < 0:
-            partner = partner + ctx.nr_strips
+            partner += ctx.nr_strips
         # Both partners know which of them is the larger.
         coin = scramble(key ^ max(column, partner))
         if coin & 64:

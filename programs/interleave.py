@@ -38,9 +38,9 @@ def iomap_begin(ctx):
     depth = ctx.strip_length // ctx.unit  # whole grains in a strip
     for _ in range(24):
         if depth >= 2 and grain * 2 <= ctx.chunk:
-            grain = grain * 2
-            index = index // 2
-            depth = depth // 2
+            grain *= 2
+            index //= 2
+            depth //= 2
     base = 0
     if index >= depth * ctx.nr_strips:
         # What is left at the end of the strips is less than a grain: by units.

@@ -32,7 +32,7 @@ def iomap_begin(ctx):
         # The first comparison keeps the product inside the extent: nothing overflows.
         if larger < ctx.nr_strips and larger * ctx.strip_length <= ctx.pos:
             strip = larger
-        bit = bit // 2
+        bit //= 2
     addr = ctx.pos - strip * ctx.strip_length
     ctx.strip = strip
     ctx.addr = addr

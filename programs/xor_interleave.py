@@ -40,8 +40,8 @@ def iomap_begin(ctx):
     for _ in range(DIGITS):
         higher = rest // ctx.nr_strips
         digit = rest - higher * ctx.nr_strips
-        mixed = mixed ^ digit
-        total = total + digit
+        mixed ^= digit
+        total += digit
         rest = higher
     if ctx.nr_strips & (ctx.nr_strips - 1) == 0:
         ctx.strip = mixed
