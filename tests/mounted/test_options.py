@@ -124,3 +124,31 @@ def test_info_knows_the_mount(volume):
     assert info["mountpoint"] == str(volume.mnt)
     assert [member["path"] for member in info["members"]] == [str(path) for path in volume.members]
     assert info["connection"] == entry(volume).connection
+
+
+@pytest.mark.parametrize(
+    "name", ["with blank", "tab\tand\nnewline", "back\\slash", "ünïcode", "a,b=c"]
+)
+def test_a_mountpoint_may_have_any_name(name, volume):
+    usual, volume.mnt = volume.mnt, volume.base / name
+    volume.mnt.mkdir()
+    try:
+        volume.mount()
+        tagged.check((volume.mnt / "file").read_bytes(), 1)
+        assert volume.info()["mountpoint"] == str(volume.mnt)
+        tagged.check(volume.mapped_bytes(volume.mnt / "file"), 1)
+        volume.umount()
+    finally:
+        volume.mnt = usual
+
+
+def test_a_mountpoint_may_be_relative_or_a_link(volume):
+    (volume.base / "link").symlink_to("mnt")
+    for spelling in ("mnt", "./mnt/", "../v0/mnt", "link"):
+        done = run_program("mount", volume.layout.name, spelling, cwd=volume.base)
+        assert done.returncode == 0, done.stderr
+        tagged.check((volume.mnt / "file").read_bytes(), 1)
+        done = run_program("umount", spelling, cwd=volume.base)
+        assert done.returncode == 0, done.stderr
+        assert not volume.is_mounted()
+    (volume.base / "link").unlink()
