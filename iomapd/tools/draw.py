@@ -4,10 +4,11 @@
     program --walk--> pieces --arrange--> Drawing --> terminal (cli/), SVG, PNG (scene.py)
     file    --map---> pieces ------^
 
-A *piece* is a contiguous run: file range, column (strip or member), address.  A *cell*
-is a unit, or the largest part of one that no piece cuts; cells of the file are counted
-from 0.  Columns are strips or members, rows are addresses.  Two cells in one place are
-kept and shown: a drawing is also how one looks for the error in a program.
+A *piece* is a contiguous run: file range, column, address.  Columns are strips of a
+program's extent or members of a volume, rows are addresses.  A *cell* of a program's
+drawing is a unit, or the largest part of one that no piece cuts, counted from 0; a cell
+of a file is a piece cut at the file's units.  Two cells in one place are kept and shown:
+a drawing is also how one looks for the error in a program.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ CELLS_MAX: Final = 1 << 14
 """Most cells of a drawing; more cannot be looked at."""
 
 
+PART: Final = "~"
+"""Marks the number of a unit of which only a part lies here."""
+
+
 class Piece(NamedTuple):
     """A contiguous run: *length* bytes of the file from *offset* lie in *column* at *addr*."""
 
@@ -52,6 +57,7 @@ class Cell:
         words: the place in a sentence.
         is_resting: drawn pale: it does not move, or nothing is written to it.
         is_cut: the cell above is not its neighbour in the member.
+        is_part: it is only a part of its unit.
     """
 
     numbers: tuple[int, ...]
@@ -60,11 +66,12 @@ class Cell:
     words: str
     is_resting: bool = False
     is_cut: bool = False
+    is_part: bool = False
 
     @property
     def label(self) -> str:
         """The number, or the clash, as shown in the cell."""
-        return "/".join(map(str, self.numbers))
+        return "/".join(map(str, self.numbers)) + (PART if self.is_part else "")
 
 
 @dataclass(frozen=True, slots=True)

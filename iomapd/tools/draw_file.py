@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import format_size
-from iomapd.tools.draw import Cell, Drawing, Piece, cell_size
+from iomapd.tools.draw import PART, Cell, Drawing, Piece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,18 +32,17 @@ def draw_file(path: Path, body: dict[str, Any], unit: int, rows: int) -> Drawing
     found = [e for e in body["extents"] if e["type"] in ("mapped", "unwritten")]
     if not found:
         raise UsageError(f"{path}: has no bytes on any member; there is nothing to draw")
-    columns = {e["member"]: column for column, e in enumerate(sorted(found, key=_by_member))}
-    members = sorted(columns)
-    bases = {m: min(e["address"] for e in found if e["member"] == m) for m in members}
+    members = sorted({e["member"] for e in found})
     pieces = [
         Piece(
             e["offset"], e["length"], members.index(e["member"]),
-            e["address"] - bases[e["member"]], e["type"] == "mapped",
+            e["address"], e["type"] == "mapped",
         )
         for e in found
     ]  # fmt: skip
-    cell = cell_size(unit, pieces)
-    stacks = _stacks(pieces, cell, unit, rows, [bases[m] for m in members])
+    stacks = _stacks(pieces, unit, len(members))
+    left = sum(len(stack) - rows for stack in stacks if len(stack) > rows)
+    stacks = [stack[:rows] for stack in stacks]
     height = max(len(stack) for stack in stacks)
     grid = tuple(
         tuple(stack[row] if row < len(stack) else None for stack in stacks) for row in range(height)
@@ -55,52 +54,45 @@ def draw_file(path: Path, body: dict[str, Any], unit: int, rows: int) -> Drawing
         tuple(f"{member} {names[member]}" for member in members),
         ("",) * height,
         grid,
-        tuple(_notes(pieces, cell, unit, stacks)),
+        tuple(_notes(grid, left)),
     )
 
 
-def _by_member(extent: dict[str, Any]) -> int:
-    return int(extent["member"])
-
-
-def _stacks(
-    pieces: Sequence[Piece], cell: int, unit: int, rows: int, bases: Sequence[int]
-) -> list[list[Cell]]:
-    """Return the first *rows* cells of each column, lowest address first."""
-    nr_columns = len(bases)
-    stacks: list[list[Cell]] = [[] for _ in bases]
-    end: dict[int, int] = {}
+def _stacks(pieces: Sequence[Piece], unit: int, nr_columns: int) -> list[list[Cell]]:
+    """Return the cells of each column, lowest address first."""
+    stacks: list[list[Cell]] = [[] for _ in range(nr_columns)]
+    ends = [-1] * nr_columns
     file_end = max(piece.offset + piece.length for piece in pieces)
     for piece in sorted(pieces, key=lambda p: (p.column, p.addr)):
         stack = stacks[piece.column]
-        for inside in range(0, piece.length, cell):
-            if len(stack) == rows:
-                break
-            offset, addr = piece.offset + inside, piece.addr + inside
-            number = offset // cell
-            address = bases[piece.column] + addr
-            words = (
-                f"{number}: file {format_size(offset)} to {format_size(offset + cell)}, "
-                f"address {address}" + ("" if piece.is_written else ", not written")
+        offset, end = piece.offset, piece.offset + piece.length
+        while offset < end:
+            number = offset // unit
+            stop = min(end, (number + 1) * unit)
+            addr = piece.addr + offset - piece.offset
+            cell = Cell(
+                (number,),
+                number % nr_columns,
+                offset / file_end,
+                f"{number}: file {format_size(offset)} to {format_size(stop)}, address {addr}"
+                + ("" if piece.is_written else ", not written"),
+                is_resting=not piece.is_written,
+                is_cut=bool(stack) and ends[piece.column] != addr,
+                is_part=stop - offset < unit,
             )
-            is_cut = bool(stack) and end[piece.column] != addr
-            hue = offset // unit % nr_columns
-            stack.append(
-                Cell((number,), hue, offset / file_end, words, not piece.is_written, is_cut)
-            )
-            end[piece.column] = addr + cell
+            stack.append(cell)
+            ends[piece.column] = addr + stop - offset
+            offset = stop
     return stacks
 
 
-def _notes(
-    pieces: Sequence[Piece], cell: int, unit: int, stacks: Sequence[Sequence[Cell]]
-) -> list[str]:
+def _notes(grid: Sequence[Sequence[Cell | None]], left: int) -> list[str]:
+    cells = [cell for row in grid for cell in row if cell is not None]
     notes = []
-    if cell != unit:
-        notes.append(f"not everything is in whole units: a cell is {format_size(cell)}")
-    left = sum(piece.length for piece in pieces) // cell - sum(map(len, stacks))
     if left:
         notes.append(f"{left} more cells are below; --rows shows more")
-    if not all(piece.is_written for piece in pieces):
-        notes.append("pale cells are allocated and not written")
+    if any(cell.is_part for cell in cells):
+        notes.append(f"{PART} part of a unit")
+    if any(cell.is_resting for cell in cells):
+        notes.append("pale, or with a dot: allocated and not written")
     return notes

@@ -194,7 +194,7 @@ def test_a_file_is_drawn_by_member():
     assert [[cell.is_cut for cell in row] for row in drawing.grid] == [[False] * 2, [False, True]]
     assert [[cell.is_resting for cell in row] for row in drawing.grid][1] == [False, True]
     assert drawing.grid[0][1].words == "1: file 64KiB to 128KiB, address 5242880"
-    assert drawing.notes == ("pale cells are allocated and not written",)
+    assert drawing.notes == ("pale, or with a dot: allocated and not written",)
 
 
 def test_only_the_first_rows_of_a_file_are_drawn():
@@ -204,10 +204,12 @@ def test_only_the_first_rows_of_a_file_are_drawn():
     assert drawing.notes == ("14 more cells are below; --rows shows more",)
 
 
-def test_a_small_file_is_drawn_in_blocks():
-    drawing = draw_file(Path("f"), body((0, 12 * KIB, "mapped", 1, 4096, "/m")), UNIT, rows=8)
-    assert labels(drawing) == [["0"], ["1"], ["2"]]
-    assert drawing.notes == ("not everything is in whole units: a cell is 4KiB",)
+def test_parts_of_units_are_marked():
+    extents = [(0, 8 * KIB, "mapped", 1, 4096, "/m"), (8 * KIB, 4 * KIB, "mapped", 1, 0, "/m")]
+    drawing = draw_file(Path("f"), body(*extents), UNIT, rows=8)
+    assert labels(drawing) == [["0~"], ["0~"]]
+    assert drawing.grid[0][0].words == "0: file 8KiB to 12KiB, address 0"
+    assert drawing.notes == ("~ part of a unit",)
 
 
 def test_an_empty_file_is_no_drawing():
