@@ -14,18 +14,22 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from iomapd.cache.extents import ExtentCache
+from iomapd.cache.extents import ExtentCache, PlaceCache
 from iomapd.cache.inode import Inode, InodeTable
 from iomapd.control.freespace import rebuild
+from iomapd.control.mappers import CachedMapper, StripedMapper, UpcallMapper
 from iomapd.control.member_io import MemberIO
 from iomapd.control.policy import Maker
+from iomapd.control.programs import Programs
 from iomapd.control.slowpath import SlowPath
+from iomapd.dataplane.engine import MapEngine
 from iomapd.meta.records import InodeRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from iomapd.control.freespace import Space
+    from iomapd.control.mappers import Mapper
     from iomapd.meta.store import Store
     from iomapd.volume.member import Member
 
@@ -69,24 +73,37 @@ class Core:
         cache: extents already known.
         space: free space; problems: sentences about extents that overlap.
         slow: range look-ups; maker: makes extents; io: member I/O.
+        programs: mapping programs; mapper: the strategy, see `mappers`.
         read_only: nothing may be written.
     """
 
-    def __init__(self, store: Store, members: Sequence[Member], *, read_only: bool) -> None:
+    def __init__(
+        self, store: Store, members: Sequence[Member], *, read_only: bool, mapper: str
+    ) -> None:
         self.store = store
         self.members = list(members)
         self.read_only = read_only
-        self.layouts = store.layouts()
+        self.programs = Programs(store, built_in=mapper == "record")
+        self.layouts = self.programs.layouts
         self.data_size_of = {m.id: m.data_size for m in self.members}
         self.table = InodeTable(store.names.inode)
-        self.cache = ExtentCache()
+        places = PlaceCache()
+        self.cache = ExtentCache(follower=places)
         self.space, self.problems = rebuild(
             self.data_size_of,
             ((e.ino, member, span) for e in store.iter_extents() for member, span in e.spaces()),
         )
-        self.slow = SlowPath(self.cache, store.space, self.data_size_of)
-        self.maker = Maker(self.space, [m.id for m in self.members])
+        self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
+        self.engine = MapEngine()
+        self.mapper = self._mapper(mapper, places)
+        self.maker = Maker(self.space, [m.id for m in self.members], self.programs)
         self.io = MemberIO(self.members)
+
+    def _mapper(self, name: str, places: PlaceCache) -> Mapper:
+        if name in ("record", "program"):
+            return StripedMapper(self.slow, self.engine)
+        upcalls = UpcallMapper(self.slow, self.engine, self.data_size_of)
+        return upcalls if name == "upcall" else CachedMapper(upcalls, places)
 
     def inode(self, ino: int) -> Inode:
         """Return the inode.

@@ -24,8 +24,8 @@ from iomapd.control.core import now_ns
 from iomapd.control.points import touch
 from iomapd.control.slots import holding, showing
 from iomapd.control.slowpath import FILE_END
-from iomapd.dataplane.pieces import gather, map_extent
-from iomapd.errors import BadMappingError, SpaceError
+from iomapd.dataplane.pieces import gather
+from iomapd.errors import SpaceError
 from iomapd.geometry.ranges import RangeSet, round_down, round_up
 
 if TYPE_CHECKING:
@@ -84,12 +84,7 @@ class Files:
                 return buffer
 
     def _runs(self, inode: Inode, start: int, end: int, base: int) -> list[Run]:
-        pieces: list[tuple[int, int, int, int]] = []
-        for low, high, extent in self._core.slow.ranges(inode.ino, start, end):
-            if extent is None:
-                raise BadMappingError(f"inode {inode.ino}: written block at {low} has no extent")
-            pieces.extend(map_extent(extent, low, high))
-        return gather(pieces, base)
+        return gather(self._core.mapper.pieces(inode.ino, start, end), base)
 
     # -- write
 

@@ -46,12 +46,19 @@ class ControlPlane:
         members: open, in index order; this owns them from now on.
         read_only: write nothing.
         atime: raise access times, as relatime.
+        mapper: the mapping strategy, see `mappers`.
     """
 
     def __init__(
-        self, store: Store, members: Sequence[Member], *, read_only: bool, atime: bool = True
+        self,
+        store: Store,
+        members: Sequence[Member],
+        *,
+        read_only: bool,
+        atime: bool = True,
+        mapper: str = "program",
     ) -> None:
-        self.core = Core(store, members, read_only=read_only)
+        self.core = Core(store, members, read_only=read_only, mapper=mapper)
         if self.core.problems and not read_only:
             for problem in self.core.problems:
                 log.error("%s; the volume is mounted read-only", problem)
@@ -66,6 +73,7 @@ class ControlPlane:
     def begin(self) -> None:
         """Enter the volume: generation, orphans, speculation; blocks, before serving."""
         core = self.core
+        core.programs.load_live()
         if core.read_only:
             return
         generation = core.store.begin_generation()

@@ -19,7 +19,7 @@ narrower and shorter as room runs out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from iomapd.abi.units import BLOCK
 from iomapd.geometry.ranges import round_down, round_up
@@ -118,17 +118,29 @@ def _append(need: Need, layout: LayoutRecord, row: int) -> list[Wish]:
     return wishes
 
 
+class Prover(Protocol):
+    """What is asked of the volume's programs when extents are made."""
+
+    def is_prefix(self, layout: int) -> bool:
+        """Tell whether extents of *layout* may be larger than asked and trimmed."""
+
+    def serves(self, layout: LayoutRecord, nr_strips: int, strip_length: int, seed: int) -> bool:
+        """Prove the map of an extent; False when the program declines its geometry."""
+
+
 class Maker:
     """Takes strips from free space and makes extents of them.
 
     Args:
         space: where strips come from.
         members: member ids in member order.
+        programs: proves the map of an extent before it is made.
     """
 
-    def __init__(self, space: FreeSpace, members: list[int]) -> None:
+    def __init__(self, space: FreeSpace, members: list[int], programs: Prover) -> None:
         self._space = space
         self._members = members
+        self._programs = programs
 
     def make(self, ino: int, wish: Wish, layout: LayoutRecord) -> Iterator[Extent]:
         """Yield extents that cover *wish* from its start; fewer when room runs out.
@@ -153,11 +165,15 @@ class Maker:
         width = self._width(layout)
         if width == 1:
             return None
-        strip_wish = round_down(-(-(wish.end - start) // width), layout.unit)
-        strip = min(max(strip_wish, layout.unit), layout.strip_max)
+        # Fixed extents are freed whole: so they are kept small.
+        longest = layout.strip_max if self._programs.is_prefix(layout.id) else layout.strip_min
+        strip = round_down(-(-(wish.end - start) // width), layout.unit)
+        strip = min(max(strip, layout.unit), longest)
         while strip >= layout.unit:
-            strips = self._strips(ino, strip, min(width, (wish.end - start) // strip))
-            if len(strips) > 1:
+            nr_strips = self._served(layout, min(width, (wish.end - start) // strip), strip, ino)
+            strips = self._strips(ino, strip, nr_strips)
+            # Fewer members had room than the program serves: does it serve these?
+            if len(strips) > 1 and self._served(layout, len(strips), strip, ino) == len(strips):
                 return Extent(
                     ino, start, strip * len(strips), layout.id, layout.unit, ino, strip, strip,
                     tuple(strips), wish.speculative,
@@ -165,6 +181,12 @@ class Maker:
             self._give_back(strips, strip)
             strip = round_down(strip // 2, layout.unit)
         return None
+
+    def _served(self, layout: LayoutRecord, nr_strips: int, strip: int, seed: int) -> int:
+        """Return the most strips, up to *nr_strips*, that the program serves; 1 needs none."""
+        while nr_strips > 1 and not self._programs.serves(layout, nr_strips, strip, seed):
+            nr_strips -= 1
+        return nr_strips
 
     def _strips(self, ino: int, length: int, width: int) -> list[Strip]:
         strips: list[Strip] = []

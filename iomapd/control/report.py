@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from iomapd.abi.mapping import Mapping, MappingType
 from iomapd.abi.units import BLOCK
 from iomapd.control.slowpath import FILE_END
-from iomapd.dataplane.pieces import map_extent
 from iomapd.geometry.ranges import RangeSet, round_up
 from iomapd.mapping.contract import check_mapping
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from iomapd.control.core import Core
     from iomapd.control.namespace import Attributes
     from iomapd.control.points import Points
+    from iomapd.dataplane.engine import Piece
+    from iomapd.mapping.extent import Extent
 
 INFO_SCHEMA = {"schema": "iomapd.info", "version": 1}
 MAP_SCHEMA = {"schema": "iomapd.map", "version": 1}
@@ -29,22 +30,26 @@ MAP_SCHEMA = {"schema": "iomapd.map", "version": 1}
 
 @dataclass(slots=True)
 class _Piece:
-    """A contiguous piece of a file on one member; bytes."""
+    """A contiguous piece of a file on one member; bytes.
+
+    *program* is the row of the program that placed it; None: one strip, nobody was asked.
+    """
 
     offset: int
     length: int
     type: str
     member: int
     addr: int
+    program: int | None
 
     def continues(self, other: _Piece) -> bool:
         """Tell whether *other* follows this one in the file and on the member."""
-        return (self.offset + self.length, self.addr + self.length, self.type, self.member) == (
-            other.offset,
-            other.addr,
-            other.type,
-            other.member,
-        )
+        here = (self.offset + self.length, self.addr + self.length)
+        return here == (other.offset, other.addr) and self._kind == other._kind
+
+    @property
+    def _kind(self) -> tuple[str, int, int | None]:
+        return self.type, self.member, self.program
 
 
 def allocated(core: Core, attributes: Attributes) -> int:
@@ -69,16 +74,18 @@ def map_file(core: Core, inode: Inode) -> dict[str, Any]:
     """
     members = {m.id: m for m in core.members}
     written = RangeSet(core.store.space.written(inode.ino))
+    layouts, programs = core.layouts, core.programs.rows
     pieces: list[_Piece] = []
     for low, high, extent in core.slow.ranges(inode.ino, 0, FILE_END):
         if extent is None:
             continue
         for start, end, present in written.pieces(low, high):
             kind = MappingType.MAPPED if present else MappingType.UNWRITTEN
-            for member, addr, first, last in map_extent(extent, start, end):
+            for member, addr, first, last in _pieces_of(core, extent, start, end):
                 answer = Mapping(first, last - first, addr, kind, 0, member)
                 check_mapping(answer, core.data_size_of)
-                piece = _Piece(first, last - first, kind.name.lower(), member, addr)
+                program = layouts[extent.layout].program if len(extent.strips) > 1 else None
+                piece = _Piece(first, last - first, kind.name.lower(), member, addr, program)
                 if pieces and pieces[-1].continues(piece):
                     pieces[-1].length += piece.length
                 else:
@@ -95,10 +102,20 @@ def map_file(core: Core, inode: Inode) -> dict[str, Any]:
                 "member": members[p.member].index,
                 "path": os.fspath(members[p.member].path.absolute()),
                 "address": members[p.member].data_offset + p.addr,
+                "program": programs[p.program].name if p.program else None,
+                "sha256": programs[p.program].sha256 if p.program else None,
             }
             for p in pieces
         ],
     }
+
+
+def _pieces_of(core: Core, extent: Extent, start: int, end: int) -> Iterator[Piece]:
+    words = core.programs.encode(extent)
+    while start < end:
+        found = core.engine.pieces(words, start, end)
+        yield from found
+        start = found[-1][3]
 
 
 def space_of(core: Core) -> dict[str, int]:
@@ -129,11 +146,16 @@ def info(core: Core) -> dict[str, Any]:
             "created_ns": volume.created_ns,
             "metadata": os.fspath(core.store.path),
         },
+        "programs": core.programs.describe(),
         "read_only": core.read_only,
         "members": list(_members(core)),
         "space": space_of(core),
         "block_size": BLOCK,
-        "warnings": [*core.problems, *(w for m in core.members for w in m.warnings)],
+        "warnings": [
+            *core.problems,
+            *core.programs.warnings(),
+            *(w for m in core.members for w in m.warnings),
+        ],
     }
 
 
@@ -160,6 +182,9 @@ def statistics(core: Core, points: Points) -> dict[str, Any]:
         "cache": asdict(core.cache.statistics()),
         "inodes": {"in_table": len(core.table), "evictions": core.table.evictions},
         "slow_path": {"lookups": core.slow.lookups},
+        "mapper": asdict(core.mapper.counters),
+        "answers": asdict(core.engine.counters),
+        "programs": asdict(core.programs.counters),
         "points": asdict(points.counters),
         "members": [{"index": m.index, **asdict(core.io.counters()[m.id])} for m in core.members],
         "space": space_of(core),

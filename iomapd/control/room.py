@@ -18,7 +18,7 @@ from iomapd.control.slowpath import FILE_END
 from iomapd.geometry.ranges import RangeSet, round_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from iomapd.cache.inode import Inode
     from iomapd.control.core import Core
@@ -97,9 +97,14 @@ class Room:
     def cut(self, inode: Inode, end: int) -> tuple[list[Extent], list[Extent], list[Space]]:
         """Plan to free what lies beyond *end* (bytes): extents gone, extents kept shorter, space.
 
-        Whole rows only: what a prefix program needs for the rows that stay, stays.
+        Whole rows only, and whole extents of programs that are not prefix programs.
         """
-        return plan_cut(self._core.store.space.extents(inode.ino, end, FILE_END, -1), end)
+        extents = self._core.store.space.extents(inode.ino, end, FILE_END, -1)
+        return plan_cut(extents, end, self._is_prefix)
+
+    def _is_prefix(self, extent: Extent) -> bool:
+        """Tell whether *extent* may be cut after any row."""
+        return len(extent.strips) == 1 or self._core.programs.is_prefix(extent.layout)
 
     def publish_cut(self, inode: Inode, end: int, kept: list[Extent]) -> None:
         """Make a committed cut visible in the cache."""
@@ -122,7 +127,7 @@ class Room:
         ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
-        gone, kept, spaces = plan_cut(ahead, needed)
+        gone, kept, spaces = plan_cut(ahead, needed, self._is_prefix)
         cut = {extent.offset for extent in gone + kept}
         settled = [e.trimmed(e.length) for e in ahead if e.offset not in cut]
         with core.operation():
@@ -152,8 +157,13 @@ class Room:
         core.table.drop(inode.ino)
 
 
-def plan_cut(extents: Iterable[Extent], end: int) -> tuple[list[Extent], list[Extent], list[Space]]:
-    """Split *extents* at *end* (bytes): ``(gone, kept shorter, freed space)``."""
+def plan_cut(
+    extents: Iterable[Extent], end: int, is_prefix: Callable[[Extent], bool]
+) -> tuple[list[Extent], list[Extent], list[Space]]:
+    """Split *extents* at *end* (bytes): ``(gone, kept shorter, freed space)``.
+
+    Extents of prefix programs are cut after a row, the others stay or go whole.
+    """
     gone: list[Extent] = []
     kept: list[Extent] = []
     spaces: list[Space] = []
@@ -164,6 +174,8 @@ def plan_cut(extents: Iterable[Extent], end: int) -> tuple[list[Extent], list[Ex
         if keep == 0:
             gone.append(extent)
             spaces.extend(extent.spaces())
+            continue
+        if not is_prefix(extent):
             continue
         shorter = extent.trimmed(keep)
         kept.append(shorter)

@@ -17,9 +17,10 @@ from iomapd.geometry.ranges import round_down
 from iomapd.mapping.extent import check_extent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from iomapd.cache.extents import ExtentCache
+    from iomapd.dataplane.engine import EncodedExtent
     from iomapd.mapping.extent import Extent
     from iomapd.meta.space import Space as ExtentRows
 
@@ -37,16 +38,24 @@ class SlowPath:
         cache: where answers are published.
         rows: the store's extents.
         data_size_of: data area size in bytes by member id, for checking rows.
+        encode: lays an extent out for compiled code.
     """
 
-    def __init__(self, cache: ExtentCache, rows: ExtentRows, data_size_of: dict[int, int]) -> None:
+    def __init__(
+        self,
+        cache: ExtentCache,
+        rows: ExtentRows,
+        data_size_of: dict[int, int],
+        encode: Callable[[Extent], EncodedExtent],
+    ) -> None:
         self._cache = cache
         self._rows = rows
         self._data_size_of = data_size_of
+        self.encode = encode
         self.lookups = 0
 
-    def ranges(self, ino: int, start: int, end: int) -> Iterator[tuple[int, int, Extent | None]]:
-        """Cut ``[start, end)`` into ``(start, end, extent)``, in order; None is a hole.
+    def known(self, ino: int, start: int, end: int) -> Iterator[tuple[int, int, Known]]:
+        """Cut ``[start, end)`` into ``(start, end, what is known there)``, in order.
 
         Raises:
             BadMappingError: the store holds an extent that breaks a rule.
@@ -55,15 +64,29 @@ class SlowPath:
         while pos < end:
             known = self._cache.find(ino, pos)
             if known is None:
-                self._look_up(ino, pos)
+                self._read_ahead(ino, pos)
                 continue
             stop = min(known.end, end)
-            yield pos, stop, known.extent
+            yield pos, stop, known
             pos = stop
+
+    def ranges(self, ino: int, start: int, end: int) -> Iterator[tuple[int, int, Extent | None]]:
+        """Cut ``[start, end)`` into ``(start, end, extent)``, in order; None is a hole."""
+        for low, high, known in self.known(ino, start, end):
+            yield low, high, known.extent
+
+    def look_up(self, ino: int, pos: int) -> Extent | None:
+        """Ask the store for the extent at *pos*, past the cache; None is a hole."""
+        self.lookups += 1
+        found = self._rows.extents(ino, pos, pos + 1, 1)
+        if not found:
+            return None
+        check_extent(found[0], self._data_size_of)
+        return found[0]
 
     def hole_around(self, ino: int, pos: int) -> tuple[int, int]:
         """Return the whole hole ``[start, end)`` around *pos*, which is in one."""
-        self._look_up(ino, pos)
+        self._read_ahead(ino, pos)
         known = self._cache.find(ino, pos)
         assert known is not None
         assert known.extent is None
@@ -72,9 +95,12 @@ class SlowPath:
     def publish(self, extents: list[Extent]) -> None:
         """Publish extents that have just been committed."""
         for extent in extents:
-            self._cache.upsert(extent.ino, Known(extent.offset, extent.end, extent))
+            self._cache.upsert(extent.ino, self._window(extent))
 
-    def _look_up(self, ino: int, pos: int) -> None:
+    def _window(self, extent: Extent) -> Known:
+        return Known(extent.offset, extent.end, extent, self.encode(extent))
+
+    def _read_ahead(self, ino: int, pos: int) -> None:
         self.lookups += 1
         found = self._rows.extents(ino, pos, FILE_END, WINDOW)
         for extent in found:
@@ -83,7 +109,7 @@ class SlowPath:
         for extent in found:
             if at < extent.offset:
                 self._cache.upsert(ino, Known(at, extent.offset, None))
-            self._cache.upsert(ino, Known(extent.offset, extent.end, extent))
+            self._cache.upsert(ino, self._window(extent))
             at = extent.end
         if len(found) < WINDOW and at < FILE_END:
             self._cache.upsert(ino, Known(at, FILE_END, None))

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 F = TypeVar("F", bound="Callable[..., Awaitable[Any]]")
 
 # Logged by the room that noticed them; the caller learns them by their errno.
+# What says more to us than to applications, which know EIO.
+_OURS = {errno.EUCLEAN: errno.EIO, errno.ENOEXEC: errno.EIO}
+
 _EXPECTED = (IomapdError, OSError)
 
 
@@ -42,10 +45,9 @@ def answers(handler: F) -> F:
             raise
         except _EXPECTED as exc:
             number = exc.errno or errno.EIO
-            if number in (errno.EIO, errno.EUCLEAN):
+            if number == errno.EIO or number in _OURS:
                 log.error("%s: %s", name, exc)
-            # EUCLEAN is for us: applications know EIO.
-            raise pyfuse3.FUSEError(errno.EIO if number == errno.EUCLEAN else number) from exc
+            raise pyfuse3.FUSEError(_OURS.get(number, number)) from exc
         except Exception:
             log.exception("%s failed", name)
             raise pyfuse3.FUSEError(errno.EIO) from None

@@ -113,10 +113,12 @@ def _fill(
     connection.execute("COMMIT")
 
 
-def _insert_program(connection: sqlite3.Connection, p: ProgramRecord) -> None:
-    connection.execute(
-        "INSERT INTO program VALUES (?,?,?,?,?)", (p.id, p.name, p.abi, p.sha256, p.source)
+def _insert_program(connection: sqlite3.Connection, p: ProgramRecord) -> int:
+    cursor = connection.execute(
+        "INSERT INTO program VALUES (?,?,?,?,?)", (p.id or None, p.name, p.abi, p.sha256, p.source)
     )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
 def _insert_layout(connection: sqlite3.Connection, row: LayoutRecord) -> int:
@@ -193,6 +195,17 @@ class Store:
         """Return all program rows by id."""
         found = self._database.connection.execute("SELECT * FROM program")
         return {row[0]: ProgramRecord(*row) for row in found}
+
+    def live_layouts(self) -> list[int]:
+        """Return the ids of layouts that an extent or an inode names."""
+        found = self._database.connection.execute(
+            "SELECT layout FROM extent UNION SELECT layout FROM inode ORDER BY 1"
+        )
+        return [row[0] for row in found]
+
+    def add_program(self, wanted: ProgramRecord) -> int:
+        """Insert a program (its id is ignored if 0); return its id; in the caller's transaction."""
+        return _insert_program(self._database.connection, wanted)
 
     def layout_id(self, wanted: LayoutRecord) -> int:
         """Return the id of the layout row equal to *wanted* (but for its id), made if new.

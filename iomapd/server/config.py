@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from iomapd.control.mappers import STRATEGIES
 from iomapd.errors import UsageError
 from iomapd.transport.mount import MountOptions
 
-MAPPERS: Final = ("record",)
+MAPPERS: Final = STRATEGIES
 CACHES: Final = ("kernel",)
 IO_MODES: Final = ("auto", "buffered")
 # Flags that mount(2) takes; the rest is ours.
@@ -57,6 +58,11 @@ class MountRequest:
     def read_only(self) -> bool:
         """Whether nothing may be written."""
         return "ro" in self.options
+
+    @property
+    def mapper(self) -> str:
+        """The mapping strategy."""
+        return self.options.get("mapper") or MAPPERS[0]
 
     @property
     def dirsync(self) -> bool:

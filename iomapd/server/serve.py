@@ -68,7 +68,11 @@ class Mount:
         request.check_io_mode(layout.io_mode, str(layout.path))
         store, members = _open_patiently(layout, request)
         control = ControlPlane(
-            store, members, read_only=request.read_only, atime="noatime" not in request.options
+            store,
+            members,
+            read_only=request.read_only,
+            atime="noatime" not in request.options,
+            mapper=request.mapper,
         )
         self._control = control
         try:
@@ -171,7 +175,7 @@ class Mount:
             "pid": os.getpid(),
             "mountpoint": os.fspath(self._transport.mountpoint),
             "connection": self._transport.connection,
-            "mapper": self._request.options.get("mapper") or "record",
+            "mapper": self._request.mapper,
             "lanes": self._request.lanes,
             "transport": {name: getattr(limits, name) for name in getattr(limits, "__slots__", ())},
         }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A control plane without FUSE: a real store, members that are memory files."""
 
+import hashlib
 import os
 from pathlib import Path
 from uuid import uuid4
@@ -31,7 +32,12 @@ class MemoryMember:
         os.close(self.fd)
 
 
-def make_control(path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0):
+RAID0 = (Path(__file__).parents[2] / "programs" / "raid0.py").read_text()
+
+
+def make_control(
+    path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0, mapper="program", source=RAID0
+):
     members = [MemoryMember(i + 1, size) for i, size in enumerate(sizes)]
     records = [
         MemberRecord(m.id, m.index, m.uuid, str(m.path), m.data_offset, m.data_size)
@@ -41,11 +47,11 @@ def make_control(path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0)
         path,
         VolumeRecord(uuid4(), "test", 1),
         records,
-        ProgramRecord(1, "raid0", 1, "0" * 64, "def iomap_begin(ctx): ..."),
+        ProgramRecord(1, "raid0", 1, hashlib.sha256(source.encode()).hexdigest(), source),
         LayoutRecord(1, unit, width, strip_min, 1 << 30, 1),
         (0, 0),
     )
-    return ControlPlane(Store.open(path), members, read_only=False)
+    return ControlPlane(Store.open(path), members, read_only=False, mapper=mapper)
 
 
 def reopened(control):

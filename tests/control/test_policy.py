@@ -34,6 +34,16 @@ def test_wishes_cover_the_need_and_stay_in_the_hole(need):
     assert all((w.end - w.start) % ROW == 0 for w in wishes if w.wide)
 
 
+class Anything:
+    """Programs that serve every geometry, like raid0."""
+
+    def is_prefix(self, layout):
+        return True
+
+    def serves(self, layout, nr_strips, strip_length, seed):
+        return True
+
+
 def test_a_small_file_costs_what_it_holds():
     assert wanted(Need(0, 4096, 0, 1 << 40, 0, 1 << 30), LAYOUT, WIDTH) == [Wish(0, 4096, False)]
 
@@ -74,7 +84,7 @@ def test_extents_cover_the_wish_until_not_one_block_is_left(free, start, blocks,
             space.members[member].give(0, n * 4096)
     before = space.free
     wish = Wish(start * 4096, (start + blocks) * 4096, wide)
-    made = list(Maker(space, list(sizes)).make(3, wish, LAYOUT))
+    made = list(Maker(space, list(sizes), Anything()).make(3, wish, LAYOUT))
     at = wish.start
     for extent in made:
         check_extent(extent, sizes)
@@ -89,7 +99,7 @@ def members_of(width, *wishes, size=1 << 24):
     space = FreeSpace(dict.fromkeys((1, 2, 3, 4), size))
     for member in space.members.values():
         member.give(0, size)
-    maker = Maker(space, list(space.members))
+    maker = Maker(space, list(space.members), Anything())
     layout = LayoutRecord(1, UNIT, width, 65536, 1 << 20, 1)
     extents = [extent for wish in wishes for extent in maker.make(7, wish, layout)]
     return [{strip.member for strip in extent.strips} for extent in extents], extents

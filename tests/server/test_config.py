@@ -19,7 +19,7 @@ def test_a_request_survives_its_pipe():
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        ({"mapper": "magic"}, "mapper=magic: unknown; known: record"),
+        ({"mapper": "magic"}, "mapper=magic: unknown; known: program, record"),
         ({"cache": "all"}, "cache=all: unknown"),
         ({"io": "mapped"}, "io=mapped: unknown; known: auto, buffered"),
     ],

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: MIT
+"""The volume's mapping programs: stored source, compiled code, proofs of extents.
+
+A mount compiles the *stored* source, never a file of that name; a file that
+differs is another program, for new files only.  The proof that counts is made
+when an extent is made: its whole map is computed and must be a bijection onto its
+strips.  It is remembered per (layout, strips, strip length, seed).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from iomapd.abi import PROGRAM_ABI
+from iomapd.abi.shipped import shipped_dir
+from iomapd.dataplane.engine import EncodedExtent, encode
+from iomapd.errors import BadMappingError, ProgramError
+from iomapd.jit.admission.load import LoadedProgram, load_program
+from iomapd.jit.admission.proving import Geometry, Prover
+from iomapd.meta.records import ProgramRecord
+from iomapd.volume.program_source import ProgramSource, read_program
+
+if TYPE_CHECKING:
+    from iomapd.jit.admission.proving import Proof
+    from iomapd.mapping.extent import Extent
+    from iomapd.meta.records import LayoutRecord
+    from iomapd.meta.store import Store
+
+log = logging.getLogger(__name__)
+
+PROOFS_KEPT: Final = 65_536
+
+
+@dataclass(slots=True)
+class ProgramCounters:
+    """Counts since the mount; *proof_ns* is time spent proving extents."""
+
+    proofs: int = 0
+    proofs_failed: int = 0
+    proof_blocks: int = 0
+    proof_ns: int = 0
+
+
+class Programs:
+    """Programs of one mount, by their row in the store.
+
+    Args:
+        store: where the sources are.
+        built_in: every program is answered by the raid0 formula (``mapper=record``).
+    """
+
+    def __init__(self, store: Store, *, built_in: bool) -> None:
+        self.counters = ProgramCounters()
+        self._store = store
+        self._built_in = built_in
+        self.rows = store.programs()
+        self.layouts = store.layouts()
+        self._loaded: dict[int, LoadedProgram] = {}
+        self._refused: dict[int, str] = {}
+        self._proofs: OrderedDict[tuple[int, int, int, int], Proof] = OrderedDict()
+        self._prover: Prover | None = None
+
+    # -- code
+
+    def load_live(self) -> None:
+        """Load the programs that live layouts name; blocks, before serving.
+
+        A program that is refused costs only its own files: they give EIO.
+
+        Raises:
+            ProgramError: the built-in formula is asked for and a live program's
+                map is another one.
+        """
+        for number in sorted({self.layouts[i].program for i in self._store.live_layouts()}):
+            try:
+                loaded = self._load(number)
+            except ProgramError as exc:
+                log.error("program %s: %s; its files give EIO", self.rows[number].name, exc)
+                continue
+            if self._built_in and not loaded.admission.is_raid0:
+                raise ProgramError(
+                    f"mapper=record: program {self.rows[number].name} maps otherwise than raid0, "
+                    "and files or directories use it; mount with mapper=program"
+                )
+
+    def _load(self, number: int) -> LoadedProgram:
+        if number in self._refused:
+            raise ProgramError(self._refused[number])
+        loaded = self._loaded.get(number)
+        if loaded is None:
+            row = self.rows[number]
+            try:
+                loaded = load_program(row.name, row.source, row.name)
+            except ProgramError as exc:
+                self._refused[number] = str(exc)
+                raise
+            self._loaded[number] = loaded
+        return loaded
+
+    def is_prefix(self, layout: int) -> bool:
+        """Tell whether extents of *layout* may be made larger than asked and trimmed."""
+        if self._built_in:
+            return True
+        return bool(self._load(self.layouts[layout].program).admission.prefix)
+
+    def encode(self, extent: Extent) -> EncodedExtent:
+        """Lay *extent* out with the code that maps it.
+
+        Raises:
+            ProgramError: its program is refused here.
+        """
+        layout = self.layouts[extent.layout]
+        row = self.rows[layout.program]
+        address = 0
+        if len(extent.strips) > 1 and not self._built_in:
+            address = self._load(layout.program).address
+        return encode(extent, layout.params, address, row.name)
+
+    # -- proofs
+
+    def serves(self, layout: LayoutRecord, nr_strips: int, strip_length: int, seed: int) -> bool:
+        """Prove the map of an extent that is about to be made.
+
+        Returns:
+            False when the program declines this geometry (it answers FALLBACK).
+
+        Raises:
+            BadMappingError: the map is no bijection; names the program.
+        """
+        if self._built_in:
+            return True
+        loaded = self._load(layout.program)
+        key = (layout.id, nr_strips, strip_length, seed if loaded.admission.uses_seed else 0)
+        proof = self._proofs.get(key)
+        if proof is None:
+            proof = self._prove(loaded, layout, key)
+        if proof.ok or proof.declined:
+            return proof.ok
+        name = self.rows[layout.program].name
+        raise BadMappingError(f"program {name}: {proof.sentence}")
+
+    def _prove(
+        self, loaded: LoadedProgram, layout: LayoutRecord, key: tuple[int, int, int, int]
+    ) -> Proof:
+        if self._prover is None:
+            self._prover = Prover()
+        _, nr_strips, strip_length, seed = key
+        geometry = Geometry(layout.unit, nr_strips, strip_length, seed, layout.params)
+        proof = self._prover.prove(loaded.address, geometry)
+        self.counters.proofs += 1
+        self.counters.proofs_failed += not proof.ok
+        self.counters.proof_blocks += proof.blocks
+        self.counters.proof_ns += proof.ns
+        self._proofs[key] = proof
+        if len(self._proofs) > PROOFS_KEPT:
+            self._proofs.popitem(last=False)
+        return proof
+
+    # -- new programs and layouts
+
+    def find(self, name: str, text: str | None) -> ProgramSource:
+        """Return the source that *name* means: *text* if given, else what is shipped or known.
+
+        Raises:
+            ProgramError: there is no such program.
+        """
+        if text is not None:
+            return ProgramSource(name, text, shipped_dir("programs") / name)
+        known = [row for row in self.rows.values() if row.name == name]
+        try:
+            return read_program(name, shipped_dir("programs"), shipped_dir("programs"))
+        except ProgramError:
+            if not known:
+                raise
+        newest = known[-1]
+        return ProgramSource(newest.name, newest.source, shipped_dir("programs") / newest.name)
+
+    def admit(self, source: ProgramSource, params: tuple[int, ...]) -> LoadedProgram:
+        """Examine a program for this volume; blocks for seconds, any thread.
+
+        Raises:
+            ProgramError: it is refused, or maps otherwise than ``mapper=record`` can.
+        """
+        loaded = load_program(source.name, source.text, source.name, params=params or None)
+        if self._built_in and not loaded.admission.is_raid0:
+            raise ProgramError(
+                f"program {source.name}: maps otherwise than raid0, and the volume is mounted "
+                "with mapper=record; mount with mapper=program"
+            )
+        return loaded
+
+    def add(self, source: ProgramSource, loaded: LoadedProgram) -> int:
+        """Store an admitted program unless the volume has its text; return its row's id.
+
+        Runs inside a transaction of the caller.
+        """
+        for row in self.rows.values():
+            if row.sha256 == source.sha256:
+                return row.id
+        row = ProgramRecord(0, source.name, PROGRAM_ABI, source.sha256, source.text)
+        number = self._store.add_program(row)
+        self.rows[number] = replace(row, id=number)
+        self._loaded[number] = loaded
+        return number
+
+    # -- for people
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return the programs as ``info --json`` shows them."""
+        return [
+            {
+                "name": row.name,
+                "abi": row.abi,
+                "sha256": row.sha256,
+                "class": self._class_of(row.id),
+                "differs_from_shipped": self._differs(row),
+            }
+            for row in self.rows.values()
+        ]
+
+    def warnings(self) -> list[str]:
+        """Return a sentence per program that a user should know about."""
+        told = [
+            f"program {self.rows[number].name}: {why}; its files give EIO"
+            for number, why in self._refused.items()
+        ]
+        told += [
+            f"program {row.name}: the shipped file of this name differs; files here keep theirs"
+            for row in self.rows.values()
+            if self._differs(row)
+        ]
+        return told
+
+    def _class_of(self, number: int) -> str:
+        loaded = self._loaded.get(number)
+        if loaded is None:
+            return "refused" if number in self._refused else "not loaded"
+        return "prefix" if loaded.admission.prefix else "fixed"
+
+    def _differs(self, row: ProgramRecord) -> bool:
+        try:
+            shipped = read_program(row.name, shipped_dir("programs"), shipped_dir("programs"))
+        except ProgramError:
+            return False
+        return shipped.sha256 != row.sha256
