@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from iomapd.jit.admission.flow import parts_of
+from iomapd.jit.admission.flow import leaves, parts_of
 from iomapd.jit.admission.source import refusal
 from iomapd.jit.admission.tree import (
     Assign,
@@ -87,26 +87,39 @@ def step_bound(program: ParsedProgram) -> Bound:
 
 
 class _Bounds:
+    """Bounds the parts of one function.
+
+    Args:
+        known: bounds of the functions that it may call.
+    """
+
     def __init__(self, known: dict[str, Bound]) -> None:
         self._known = known
 
     def block(self, block: Block) -> Bound:
-        bound = _NOTHING
-        for statement in block:
-            bound += self._statement(statement)
-        return bound
+        after = _NOTHING
+        for statement in reversed(block):
+            after = self._statement(statement, after)
+        return after
 
-    def _statement(self, statement: Stmt) -> Bound:
+    def _statement(self, statement: Stmt, after: Bound) -> Bound:
+        """Bound a statement and what comes *after* it in its block."""
         match statement:
             case Assign(value=value) | Return(value=value):
-                return _ONE + self._value(value)
+                return _ONE + self._value(value) + after
             case If():
-                then, otherwise = self.block(statement.then), self.block(statement.otherwise)
-                return _ONE + self._value(statement.test) + then.either(otherwise)
+                return _ONE + self._value(statement.test) + self._branches(statement, after)
             case For():
-                return _ONE + (_ONE + self.block(statement.body)).times(len(statement.values))
+                rounds = (_ONE + self.block(statement.body)).times(_rounds(statement.values))
+                return _ONE + rounds + after
             case Break() | Continue():
                 return _ONE
+
+    def _branches(self, statement: If, after: Bound) -> Bound:
+        sides = [(side, self.block(side)) for side in (statement.then, statement.otherwise)]
+        # A side that returns does not pay for what it skips.
+        steps = max(b.steps + (0 if leaves(side) else after.steps) for side, b in sides)
+        return Bound(steps, sum(bound.size for _, bound in sides) + after.size)
 
     def _value(self, node: Expr | Condition) -> Bound:
         match node:
@@ -121,3 +134,10 @@ class _Bounds:
         for part in parts_of(node):
             bound += self._value(part)
         return bound
+
+
+def _rounds(values: range) -> int:
+    """Return how often a loop runs; len() cannot count beyond 2**63."""
+    if not values:
+        return 0
+    return (values[-1] - values.start) // values.step + 1

@@ -62,6 +62,16 @@ def check_flow(function: Function, inputs: frozenset[str], file: str) -> None:
         raise refusal(file, function.line, f"{function.name} has a path without return")
 
 
+def leaves(block: Block) -> bool:
+    """Tell whether no path gets to the end of *block*; a loop counts as one that ends."""
+    match block[-1] if block else None:
+        case Return() | Break() | Continue():
+            return True
+        case If(then=then, otherwise=otherwise):
+            return leaves(then) and leaves(otherwise)
+    return False
+
+
 class _Flow:
     def __init__(self, name: str, file: str) -> None:
         self._name = name

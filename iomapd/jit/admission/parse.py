@@ -18,7 +18,7 @@ from __future__ import annotations
 import ast
 import keyword
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from iomapd.abi import HANDLED
 from iomapd.abi.program import (
@@ -32,14 +32,11 @@ from iomapd.abi.program import (
 )
 from iomapd.jit.admission import rules
 from iomapd.jit.admission.expressions import ExpressionReader
-from iomapd.jit.admission.flow import check_flow
+from iomapd.jit.admission.flow import check_flow, leaves
 from iomapd.jit.admission.scope import Scope
 from iomapd.jit.admission.source import check_source, refusal
 from iomapd.jit.admission.statements import BodyReader, check_header, parameters_of
-from iomapd.jit.admission.tree import Const, Function, If, ParsedProgram, Return
-
-if TYPE_CHECKING:
-    from iomapd.jit.admission.tree import Block
+from iomapd.jit.admission.tree import Const, Function, ParsedProgram, Return
 
 _LISTS: Final = {"PARAMS": NR_PARAMS, "COUNTERS": NR_COUNTERS}
 
@@ -69,7 +66,8 @@ def _syntax(text: str, file: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Python would warn of is refused or harmless
-            return ast.parse(text, file)
+            # Not under its own name: Python opens the file to quote the line of a mistake.
+            return ast.parse(text, "<program>")
     except SyntaxError as error:
         raise refusal(file, error.lineno or 1, f"not Python: {error.msg}") from None
     except (ValueError, OverflowError) as error:
@@ -187,7 +185,7 @@ class _Functions:
         self._statements += body_reader.statements
         if self._statements > rules.STATEMENTS_MAX:
             self._scope.refuse(node, f"a program has at most {rules.STATEMENTS_MAX} statements")
-        if node.name in ENDS and _falls_through(body):
+        if node.name in ENDS and not leaves(body):
             body += (Return(node.lineno, Const(HANDLED)),)  # nobody looks at what they return
         function = Function(node.name, node.lineno, parameters, body, is_entry)
         known = {field.name for field in reader.inputs.values()}
@@ -208,15 +206,3 @@ class _Functions:
                 self._scope.refuse(node, f"{name} calls {callee}, which only the core calls")
             self._order(callee, (*callers, name), done)
         done[name] = self._read[name]
-
-
-def _falls_through(body: Block) -> bool:
-    """Whether the end of the block can be reached; loops count as ones that end."""
-    if not body:
-        return True
-    match body[-1]:
-        case Return():
-            return False
-        case If(then=then, otherwise=otherwise):
-            return _falls_through(then) or _falls_through(otherwise)
-    return True

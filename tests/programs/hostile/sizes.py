@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""Programs that would take too long, or grow too large, when they run or when they are compiled."""
+
+from tests.programs.hostile.case import beside, inside
+
+
+def doubling(depth):
+    """Functions of which each calls the one before twice."""
+    lines = ["def f0(x):\n    return x + 1\n"]
+    lines += [f"def f{n}(x):\n    return f{n - 1}(f{n - 1}(x))\n" for n in range(1, depth)]
+    return "".join(lines)
+
+
+def choosing(depth):
+    """Functions of which each has the one before on eight paths: few steps, much code."""
+    lines = ["def f0(x):\n    return x + 1\n"]
+    for n in range(1, depth):
+        calls = [f"    if x == {k}:\n        return f{n - 1}(x + {k})\n" for k in range(8)]
+        lines.append(f"def f{n}(x):\n" + "".join(calls) + "    return x\n")
+    return "".join(lines)
+
+
+SIZES = [
+    inside("a loop of 10**9", "iomap_begin may take ", "for i in range(1000000000):\n    row += i",
+           line=-6, stage="bounded"),
+    inside("a loop of 2**62", "iomap_begin may take ", "for i in range(1 << 62):\n    row += i",
+           line=-6, stage="bounded"),
+    inside("a loop over everything, backwards", "iomap_begin may take ",
+           "for i in range(9223372036854775807, -9223372036854775808, -1):\n    row += i",
+           line=-6, stage="bounded"),
+    inside("loops in loops", "iomap_begin may take ",
+           "for i in range(60):\n    for j in range(60):\n        row += j",
+           line=-6, stage="bounded"),
+    inside("an empty loop in a loop", "iomap_begin may take ",
+           "for i in range(70):\n    for j in range(70):\n        pass", line=-6, stage="bounded"),
+    beside("calls that double", "f10 may take ", doubling(40), line=21, stage="bounded"),
+    beside("code that multiplies", "f4 becomes ", choosing(8), line=57, stage="bounded"),
+    inside("201 statements", "a program has at most 200 statements", "x = 1\n" * 194, line=-6),
+]  # fmt: skip
