@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import trio
+
 from iomapd.abi.units import BLOCK
 from iomapd.control.core import now_ns
 from iomapd.control.slowpath import FILE_END
@@ -27,6 +29,7 @@ from iomapd.volume.program_source import ProgramSource, bind_params, param_names
 if TYPE_CHECKING:
     from iomapd.cache.inode import Inode
     from iomapd.control.core import Core
+    from iomapd.jit.admission.load import LoadedProgram
     from iomapd.meta.records import LayoutRecord
 
 XATTR: Final = b"user.iomapd.layout"
@@ -39,12 +42,12 @@ class LayoutKeeper:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._programs = core.store.programs()
+        self._programs = core.programs
 
     def describe(self, inode: Inode) -> dict[str, Any]:
         """Return the layout as ``layout get --json`` shows it; sizes in bytes."""
         row = self._core.layouts[inode.layout]
-        program = self._programs[row.program]
+        program = self._programs.rows[row.program]
         parent = self._core.store.names.parent_of(inode.ino)
         inherited = parent is not None and self._core.inode(parent).layout == inode.layout
         return {
@@ -64,7 +67,7 @@ class LayoutKeeper:
         return dict(zip(names, row.params, strict=False))
 
     def _source(self, number: int) -> ProgramSource:
-        program = self._programs[number]
+        program = self._programs.rows[number]
         return ProgramSource(program.name, program.source, Path(program.name))
 
     def text(self, inode: Inode) -> bytes:
@@ -75,12 +78,12 @@ class LayoutKeeper:
             "width": row.width,
             "strip_min": row.strip_min,
             "strip_max": row.strip_max,
-            "program": self._programs[row.program].name,
+            "program": self._programs.rows[row.program].name,
             **self._params_of(row),
         }
         return " ".join(f"{key}={value}" for key, value in words.items()).encode()
 
-    def set_text(self, inode: Inode, text: bytes) -> None:
+    async def set_text(self, inode: Inode, text: bytes) -> None:
         """Change the layout from ``key=value`` words; EINVAL names the word."""
         changes: dict[str, Any] = {}
         for word in text.decode("utf-8", "replace").split():
@@ -88,33 +91,65 @@ class LayoutKeeper:
             if not equals:
                 raise UsageError(f"layout: {word!r} is not key=value")
             changes[key] = value
-        self.set(inode, **changes)
+        await self.set(inode, **changes)
 
-    def set(self, inode: Inode, **changes: Any) -> None:
+    async def set(
+        self, inode: Inode, *, program: str | None = None, source: str | None = None, **changes: Any
+    ) -> None:
         """Give *inode* another layout: for new extents of new files.
 
         Args:
             inode: a directory, or a file without extents.
+            program: a name: shipped, or known to the volume; or a new one's, with *source*.
+            source: the text of a program of the user's own.
             changes: unit (bytes or "64KiB"), width (strips; 0 = all members),
-                strip_min, strip_max, program (a name the volume knows), and the
-                program's parameters by name.
+                strip_min, strip_max, ``params`` or the program's parameters by name.
 
         Raises:
-            UsageError: a value breaks a rule; OSError: the file has extents.
+            UsageError: a value breaks a rule, or the program refuses the geometry.
+            OSError: the file has extents.
         """
+        self._check_target(inode)
+        row = self._core.layouts[inode.layout]
+        try:
+            wanted = self._source(row.program)
+            params = self._params_of(row)
+            if program is not None:
+                wanted, params = self._programs.find(program, source), {}
+            row = self._changed(row, params, changes)
+            row = checked(replace(row, params=bind_params(wanted, params, "layout")))
+            loaded = await trio.to_thread.run_sync(self._programs.admit, wanted, row)
+        except ProgramError as exc:
+            # What is wrong is the user's word, not a program of the volume.
+            raise UsageError(str(exc)) from None
+        self._check_target(inode)  # a write may have come meanwhile
+        self._check_geometry(loaded, row)
+        with self._core.operation() as op:
+            row = replace(row, id=0, program=self._programs.add(wanted, loaded))
+            number = self._core.store.layout_id(row)
+            op.change(inode, layout=number, ctime_ns=now_ns())
+        self._core.layouts.setdefault(number, replace(row, id=number))
+
+    def _check_target(self, inode: Inode) -> None:
         if not stat.S_ISDIR(inode.mode):
             if not stat.S_ISREG(inode.mode):
                 raise OSError(errno.EINVAL, "only directories and files have a layout")
             if self._core.store.space.extents(inode.ino, 0, FILE_END, 1):
                 raise OSError(errno.EBUSY, "the file has extents; a layout is for new ones")
-        row = self._changed(self._core.layouts[inode.layout], changes)
-        with self._core.operation() as op:
-            number = self._core.store.layout_id(row)
-            op.change(inode, layout=number, ctime_ns=now_ns())
-        self._core.layouts.setdefault(number, replace(row, id=number))
 
-    def _changed(self, row: LayoutRecord, changes: dict[str, Any]) -> LayoutRecord:
-        params = self._params_of(row)
+    def _check_geometry(self, loaded: LoadedProgram, row: LayoutRecord) -> None:
+        """Prove the program on a full extent of the layout, before any file depends on it."""
+        width = row.width or len(self._core.members)
+        if width == 1:
+            return
+        proof = self._programs.try_out(loaded, row, width)
+        if not proof.ok:
+            raise UsageError(f"layout: program cannot serve {width} strips: {proof.sentence}")
+
+    def _changed(
+        self, row: LayoutRecord, params: dict[str, int], changes: dict[str, Any]
+    ) -> LayoutRecord:
+        """Return *row* with *changes*; those of parameters go into *params*."""
         for key, value in changes.items():
             if value is None:
                 continue
@@ -123,18 +158,11 @@ class LayoutKeeper:
                 row = replace(row, **sizes)
             elif key == "width":
                 row = replace(row, width=self._width(value))
-            elif key == "program":
-                row, params = replace(row, program=self._program(str(value))), {}
             elif key == "params":
                 params |= value
             else:
                 params[key] = _integer(key, value)
-        try:
-            bound = bind_params(self._source(row.program), params, "layout")
-        except ProgramError as exc:
-            # The program is admitted; what is wrong is the word of the user.
-            raise UsageError(str(exc)) from None
-        return checked(replace(row, id=0, params=bound))
+        return row
 
     def _width(self, value: Any) -> int:
         width = _integer("width", value)
@@ -143,13 +171,6 @@ class LayoutKeeper:
                 f"layout: width {width} is not in 0..{len(self._core.members)} (0 = all members)"
             )
         return width
-
-    def _program(self, name: str) -> int:
-        for program in self._programs.values():
-            if program.name == name:
-                return program.id
-        known = ", ".join(sorted(p.name for p in self._programs.values()))
-        raise UsageError(f"layout: the volume has no program {name!r}; it has: {known}")
 
 
 def _integer(key: str, value: Any) -> int:

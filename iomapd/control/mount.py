@@ -171,7 +171,7 @@ class ControlPlane:
     async def _layout_set(self, request: dict[str, Any]) -> dict[str, Any]:
         inode = self._named(request)
         changes = {k: v for k, v in request.items() if k not in ("ino", "path")}
-        self.layouts.set(inode, **changes)
+        await self.layouts.set(inode, **changes)
         return self.layouts.describe(inode)
 
     async def _point(self, _: dict[str, Any]) -> dict[str, Any]:

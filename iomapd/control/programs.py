@@ -21,7 +21,7 @@ from iomapd.errors import BadMappingError, ProgramError
 from iomapd.jit.admission.load import LoadedProgram, load_program
 from iomapd.jit.admission.proving import Geometry, Prover
 from iomapd.meta.records import ProgramRecord
-from iomapd.volume.program_source import ProgramSource, read_program
+from iomapd.volume.program_source import ProgramSource, param_names, read_program
 
 if TYPE_CHECKING:
     from iomapd.jit.admission.proving import Proof
@@ -74,16 +74,18 @@ class Programs:
             ProgramError: the built-in formula is asked for and a live program's
                 map is another one.
         """
-        for number in sorted({self.layouts[i].program for i in self._store.live_layouts()}):
+        for layout in (self.layouts[number] for number in self._store.live_layouts()):
+            name = self.rows[layout.program].name
             try:
-                loaded = self._load(number)
+                loaded = self._load(layout.program)
             except ProgramError as exc:
-                log.error("program %s: %s; its files give EIO", self.rows[number].name, exc)
+                log.error("program %s: %s; its files give EIO", name, exc)
                 continue
-            if self._built_in and not loaded.admission.is_raid0:
+            # Extents of one strip ask no program.
+            if self._built_in and layout.width != 1 and not loaded.admission.is_raid0:
                 raise ProgramError(
-                    f"mapper=record: program {self.rows[number].name} maps otherwise than raid0, "
-                    "and files or directories use it; mount with mapper=program"
+                    f"mapper=record: program {name} maps otherwise than raid0, and files or "
+                    "directories use it; mount with mapper=program"
                 )
 
     def _load(self, number: int) -> LoadedProgram:
@@ -145,18 +147,28 @@ class Programs:
     def _prove(
         self, loaded: LoadedProgram, layout: LayoutRecord, key: tuple[int, int, int, int]
     ) -> Proof:
+        _, nr_strips, strip_length, seed = key
+        proof = self._proof(loaded, layout, nr_strips, strip_length, seed)
+        self._proofs[key] = proof
+        if len(self._proofs) > PROOFS_KEPT:
+            self._proofs.popitem(last=False)
+        return proof
+
+    def try_out(self, loaded: LoadedProgram, layout: LayoutRecord, nr_strips: int) -> Proof:
+        """Prove an admitted program on the smallest full extent of a layout not made yet."""
+        return self._proof(loaded, layout, nr_strips, layout.strip_min, seed=1)
+
+    def _proof(
+        self, loaded: LoadedProgram, layout: LayoutRecord, nr_strips: int, length: int, seed: int
+    ) -> Proof:
         if self._prover is None:
             self._prover = Prover()
-        _, nr_strips, strip_length, seed = key
-        geometry = Geometry(layout.unit, nr_strips, strip_length, seed, layout.params)
+        geometry = Geometry(layout.unit, nr_strips, length, seed, layout.params)
         proof = self._prover.prove(loaded.address, geometry)
         self.counters.proofs += 1
         self.counters.proofs_failed += not proof.ok
         self.counters.proof_blocks += proof.blocks
         self.counters.proof_ns += proof.ns
-        self._proofs[key] = proof
-        if len(self._proofs) > PROOFS_KEPT:
-            self._proofs.popitem(last=False)
         return proof
 
     # -- new programs and layouts
@@ -178,14 +190,15 @@ class Programs:
         newest = known[-1]
         return ProgramSource(newest.name, newest.source, shipped_dir("programs") / newest.name)
 
-    def admit(self, source: ProgramSource, params: tuple[int, ...]) -> LoadedProgram:
+    def admit(self, source: ProgramSource, layout: LayoutRecord) -> LoadedProgram:
         """Examine a program for this volume; blocks for seconds, any thread.
 
         Raises:
             ProgramError: it is refused, or maps otherwise than ``mapper=record`` can.
         """
-        loaded = load_program(source.name, source.text, source.name, params=params or None)
-        if self._built_in and not loaded.admission.is_raid0:
+        given = layout.params if param_names(source) else None
+        loaded = load_program(source.name, source.text, source.name, params=given)
+        if self._built_in and layout.width != 1 and not loaded.admission.is_raid0:
             raise ProgramError(
                 f"program {source.name}: maps otherwise than raid0, and the volume is mounted "
                 "with mapper=record; mount with mapper=program"

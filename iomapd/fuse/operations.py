@@ -280,7 +280,7 @@ class Operations(pyfuse3.Operations):
         """Set an extended attribute, or the layout."""
         target = self._core.inode(inode)
         if name == LAYOUT_XATTR:
-            self._control.layouts.set_text(target, value)
+            await self._control.layouts.set_text(target, value)
         else:
             self._control.attributes.set_xattr(target, name, value)
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from iomapd.abi.shipped import shipped_dir
 from iomapd.geometry.sizes import parse_size
 from iomapd.tools.admin import mount_of_device, request_mount
+from iomapd.volume.program_source import read_program
 
 
 def layout_of(path: Path) -> dict[str, Any]:
@@ -33,13 +35,14 @@ def change_layout(
 
     Raises:
         UsageError: *unit* is no size.
+        ProgramError: *program* is a path that cannot be read.
         MountError: *path* is not on a mounted volume, or no server answers.
         ServerError: the server refuses.
     """
     given: dict[str, Any] = {
         "unit": None if unit is None else parse_size(unit, "--unit"),
         "width": width,
-        "program": program,
+        **_program(program),
         "params": params or None,
     }
     changes = {key: value for key, value in given.items() if value is not None}
@@ -47,3 +50,11 @@ def change_layout(
     entry = mount_of_device(found.st_dev, path)
     request_mount(entry, "layout.set", ino=found.st_ino, **changes)
     return request_mount(entry, "layout.get", ino=found.st_ino)
+
+
+def _program(program: str | None) -> dict[str, str | None]:
+    """Return the name of a program, and its text where it is a file of the user's own."""
+    if program is None or not ("/" in program or program.endswith(".py")):
+        return {"program": program}
+    source = read_program(program, Path.cwd(), shipped_dir("programs"))
+    return {"program": source.name, "source": source.text}
