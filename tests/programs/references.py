@@ -6,6 +6,8 @@ from its lowest address up.  Nothing here divides positions: cards are dealt, st
 cut, decks are shuffled as whole lists.
 """
 
+import math
+from fractions import Fraction
 from itertools import product
 from typing import NamedTuple
 
@@ -58,8 +60,9 @@ def linear(geometry):
 
 
 def rotated(geometry):
+    fraction = Fraction(geometry.seed * 0x4F1BBCDD % (1 << 31), 1 << 31)
     strips = raid0(geometry)
-    for _ in range(geometry.seed % geometry.nr_strips):
+    for _ in range(math.floor(fraction * geometry.nr_strips)):
         strips.insert(0, strips.pop())
     return strips
 

@@ -182,6 +182,17 @@ def test_a_stride_of_a_row_meets_every_strip(name, nr_strips):
     assert met == set(range(nr_strips))
 
 
+@pytest.mark.parametrize("nr_strips", [2, 3, 4, 5, 8, 16])
+@pytest.mark.parametrize("shift", [0, 1, 3])
+def test_rotated_files_start_everywhere_alike(nr_strips, shift):
+    # Also where the strips of file i are themselves shifted by a multiple of i.
+    counts = [0] * nr_strips
+    for ino in range(1000, 2000):
+        strip, _, _ = ask("rotated", Geometry(4 * KIB, nr_strips, 1, ino), 0)
+        counts[(strip + shift * ino) % nr_strips] += 1
+    assert max(counts) - min(counts) <= 0.1 * sum(counts) / nr_strips + 5
+
+
 def test_declustered_files_differ():
     layouts = [strips_of("declustered", Geometry(4 * KIB, 4, 8, seed)) for seed in range(20)]
     assert all(layouts.count(layout) == 1 for layout in layouts)
@@ -201,7 +212,7 @@ def test_declustered_loads_all_strips_alike(nr_strips):
 PICTURED = {
     "raid0": [],
     "linear": [Geometry(64 * KIB, 4, 4)],
-    "rotated": [Geometry(64 * KIB, 4, 2, 4), Geometry(64 * KIB, 4, 2, 6)],
+    "rotated": [Geometry(64 * KIB, 4, 2, 3), Geometry(64 * KIB, 4, 2, 4)],
     "interleave": [Geometry(64 * KIB, 4, 5, params=(128 * KIB,))],
     "reverse": [Geometry(64 * KIB, 4, 4)],
     "declustered": [Geometry(64 * KIB, 4, 4, 6)],
