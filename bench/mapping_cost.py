@@ -235,10 +235,12 @@ def _measure(
 
 def _ns_per_mapping(run: Callable[[], int], seconds: float) -> float:
     nr_mappings = 0
-    now = start = time.perf_counter_ns()
-    while now < start + seconds * 1e9:
+    start = time.perf_counter_ns()
+    while True:
         nr_mappings += run()
         now = time.perf_counter_ns()
+        if now >= start + seconds * 1e9:
+            break
     return (now - start) / nr_mappings
 
 
