@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from iomapd.cache.extents import ExtentCache, PlaceCache
 from iomapd.cache.inode import Inode, InodeTable
+from iomapd.control.ends import Ends
 from iomapd.control.freespace import rebuild
 from iomapd.control.mappers import CachedMapper, StripedMapper, UpcallMapper
 from iomapd.control.member_io import MemberIO
@@ -74,6 +75,7 @@ class Core:
         space: free space; problems: sentences about extents that overlap.
         slow: range look-ups; maker: makes extents; io: member I/O.
         programs: mapping programs; mapper: the strategy, see `mappers`.
+        ends: tells programs how requests ended.
         read_only: nothing may be written.
     """
 
@@ -95,6 +97,7 @@ class Core:
         )
         self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
         self.engine = MapEngine()
+        self.ends = Ends(self.programs, self.slow)
         self.mapper = self._mapper(mapper, places)
         self.maker = Maker(self.space, [m.id for m in self.members], self.programs)
         self.io = MemberIO(self.members)

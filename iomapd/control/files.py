@@ -79,6 +79,7 @@ class Files:
                     else:
                         buffer[start - pos : stop - pos] = bytes(stop - start)
                 await self._core.io.read(runs, buffer)
+                self._core.ends.tell(inode.ino, pos, end, done=end - pos, writing=False)
                 if self._atime:
                     _relatime(inode)
                 return buffer
@@ -138,7 +139,7 @@ class Files:
                 high = round_up(end, BLOCK)
             start, buffer = self._padded(inode, pos, end, data)
             runs = self._runs(inode, start, start + len(buffer), start)
-            await self._core.io.write(runs, memoryview(buffer))
+            await self._put(inode, runs, buffer, (pos, end), first=entry is not None)
             marks = self.marks(inode)
             for first, last in marks.gaps(low, high):
                 inode.fresh.add(first, last)
@@ -151,6 +152,21 @@ class Files:
             if entry is not None:
                 inode.first_writes.remove(entry)
                 entry[3].set()
+
+    async def _put(
+        self, inode: Inode, runs: list[Run], buffer: bytes, span: tuple[int, int], *, first: bool
+    ) -> None:
+        """Write to the members and tell the programs how it ended."""
+        pos, end = span
+        done = -errno.EIO
+        try:
+            await self._core.io.write(runs, memoryview(buffer))
+            done = end - pos
+        finally:
+            ends = self._core.ends
+            ends.tell(inode.ino, pos, end, done=done, writing=True)
+            if first or done < 0 or end > inode.size:
+                ends.tell(inode.ino, pos, end, done=done, writing=True, ioend=True)
 
     async def _enter_first_write(
         self, inode: Inode, pos: int, end: int

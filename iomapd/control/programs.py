@@ -102,6 +102,16 @@ class Programs:
             self._loaded[number] = loaded
         return loaded
 
+    @property
+    def have_ends(self) -> bool:
+        """Whether some program wants to hear of ends."""
+        return any(p.end_address or p.ioend_address for p in self._loaded.values())
+
+    def behind(self, extent: Extent) -> tuple[int, LoadedProgram]:
+        """Return row and code of the program that maps *extent*."""
+        number = self.layouts[extent.layout].program
+        return number, self._load(number)
+
     def is_prefix(self, layout: int) -> bool:
         """Tell whether extents of *layout* may be made larger than asked and trimmed."""
         if self._built_in:

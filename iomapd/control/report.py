@@ -184,7 +184,7 @@ def statistics(core: Core, points: Points) -> dict[str, Any]:
         "slow_path": {"lookups": core.slow.lookups},
         "mapper": asdict(core.mapper.counters),
         "answers": asdict(core.engine.counters),
-        "programs": asdict(core.programs.counters),
+        "programs": {**asdict(core.programs.counters), "counters": core.ends.describe()},
         "points": asdict(points.counters),
         "members": [{"index": m.index, **asdict(core.io.counters()[m.id])} for m in core.members],
         "space": space_of(core),
