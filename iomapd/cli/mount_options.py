@@ -20,7 +20,7 @@ from iomapd.errors import UsageError
 WITH_VALUE: Final = {
     "fsname": "what df shows as the source; the volume's name by default",
     "subtype": "file-system type fuse.SUBTYPE; iomapd by default, empty for plain fuse",
-    "mapper": "who answers where bytes are: record",
+    "mapper": "who answers where bytes are: program (default), record, cache or upcall",
     "io": "how members are accessed: auto, mapped, buffered or direct",
     "cache": "who caches file contents: kernel",
 }
