@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from iomapd.native import calls, memory, syscalls
+from iomapd.native import calls, integers, memory, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,58 @@ def _emit_call(typing_context: Any, function: Any, argument: Any) -> Any:
 _call: Any = intrinsic(_emit_call)
 
 
+def _division(quick: Callable[..., Any], slow: Callable[..., Any]) -> Any:
+    """Make the intrinsic of a division that is *quick* when the divisor is a power of two."""
+
+    @intrinsic
+    def divide(typing_context: Any, value: Any, divisor: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            below = builder.sub(args[1], _I64(1))
+            is_power = builder.icmp_signed("==", builder.and_(args[1], below), _I64(0))
+            with builder.if_else(is_power) as (then, otherwise):
+                with then:
+                    first = quick(builder, args[0], args[1])
+                    first_block = builder.block
+                with otherwise:
+                    # The processor raises on 0 and on MIN // -1; neither may end a server.
+                    positive = builder.icmp_signed(">", args[1], _I64(0))
+                    safe = builder.select(positive, args[1], _I64(1))
+                    second = builder.select(positive, slow(builder, args[0], safe), _I64(0))
+                    second_block = builder.block
+            result = builder.phi(_I64)
+            result.add_incoming(first, first_block)
+            result.add_incoming(second, second_block)
+            return result
+
+        return types.int64(types.int64, types.int64), generate
+
+    return divide
+
+
+def _shift(builder: Any, value: Any, power: Any) -> Any:
+    return builder.ashr(value, builder.cttz(power, ir.IntType(1)(0)))
+
+
+def _mask(builder: Any, value: Any, power: Any) -> Any:
+    return builder.and_(value, builder.sub(power, _I64(1)))
+
+
+def _floor_divide(builder: Any, value: Any, divisor: Any) -> Any:
+    quotient = builder.sdiv(value, divisor)
+    rest = builder.sub(value, builder.mul(quotient, divisor))
+    return builder.add(quotient, builder.sext(builder.icmp_signed("<", rest, _I64(0)), _I64))
+
+
+def _floor_modulo(builder: Any, value: Any, divisor: Any) -> Any:
+    rest = builder.srem(value, divisor)
+    negative = builder.icmp_signed("<", rest, _I64(0))
+    return builder.add(rest, builder.select(negative, divisor, _I64(0)))
+
+
+_divide: Any = _division(_shift, _floor_divide)
+_modulo: Any = _division(_mask, _floor_modulo)
+
+
 def _overload_load(twin: Callable[..., Any], native: Any) -> None:
     overload(twin)(lambda addr: lambda addr: native(addr))
 
@@ -117,6 +169,8 @@ _overload_store(memory.store64, _store(64))
 _overload_load(memory.load_acquire, _load(64, "acquire"))
 _overload_store(memory.store_release, _store(64, "release"))
 overload(memory.fence)(lambda: lambda: _fence())
+overload(integers.divide)(lambda value, divisor: lambda value, divisor: _divide(value, divisor))
+overload(integers.modulo)(lambda value, divisor: lambda value, divisor: _modulo(value, divisor))
 overload(calls.call1)(
     lambda function, argument: lambda function, argument: _call(function, argument)
 )

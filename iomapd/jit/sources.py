@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.errors import IomapdError
 from iomapd.jit import machine
-from iomapd.native import calls, memory, syscalls
+from iomapd.native import calls, integers, memory, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
         memory.load8, memory.load16, memory.load32, memory.load64,
         memory.store8, memory.store16, memory.store32, memory.store64,
         memory.load_acquire, memory.store_release, memory.fence,
-        calls.call1, syscalls.syscall,
+        calls.call1, integers.divide, integers.modulo, syscalls.syscall,
     }
 )  # fmt: skip
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 STEPS_MAX: Final = 4096
 """Most steps of one answer: a few microseconds."""
 
-SIZE_MAX: Final = 8192
-"""Most operations of a whole program: numba needs some seconds for so many."""
+SIZE_MAX: Final = 2048
+"""Most operations of a function with all it calls: numba needs some seconds for so many."""
 
 
 class Bound(NamedTuple):

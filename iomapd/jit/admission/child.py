@@ -136,13 +136,19 @@ def main() -> None:
         answer.write(json.dumps(message).encode() + b"\n")
         answer.flush()
 
-    examination = _Examination(json.load(sys.stdin.buffer), send)
+    request = json.load(sys.stdin.buffer)
+    place = f"{request['file']}:1"
+    examination = _Examination(request, send)
     try:
         examination.run()
     except ProgramError as error:
         examination.fail(str(error))
     except MemoryError:
-        examination.fail(f"needs more than {MEMORY >> 20} MiB of memory")
+        examination.fail(f"{place}: the program needs more than {MEMORY >> 20} MiB to be examined")
+    except Exception as error:
+        # Something that numba, LLVM or we ourselves did not foresee; the program pays for it.
+        words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        examination.fail(f"{place}: the program could not be examined: {words}")
     send({"end": examination.facts})
     answer.write(examination.code)
     answer.flush()

@@ -9,10 +9,11 @@ import signal
 from typing import Final
 
 CPU_SECONDS: Final = 10
-"""Processor time; the children of one check are one process."""
+"""Processor time; a program of ordinary size takes one or two seconds."""
 
 MEMORY: Final = 1 << 30
-"""Address space, bytes.  numba and LLVM map about 500 MiB before they compile anything."""
+"""Address space, bytes.  Python, numba and LLVM map 300 MiB for a small program and
+400 MiB for the largest (VmPeak, numba 0.68)."""
 
 WALL_SECONDS: Final = 120
 """Time on the clock, enforced by the parent: a busy machine is slow, a sleeping child is wrong."""
@@ -31,21 +32,25 @@ def apply_limits() -> None:
     It cannot write files at all, dies with its parent, and leaves no core behind.
     """
     for what, amount in (
-        (resource.RLIMIT_CPU, CPU_SECONDS),
         (resource.RLIMIT_AS, MEMORY),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
     ):
-        _, hard = resource.getrlimit(what)
-        if hard != resource.RLIM_INFINITY:
-            amount = min(amount, hard)
-        # SIGXCPU comes at the soft limit and has a name; the hard one kills without words.
-        spare = 1 if what == resource.RLIMIT_CPU and hard in (resource.RLIM_INFINITY, -1) else 0
-        resource.setrlimit(what, (amount, amount + spare))
+        most = _at_most(amount, what)
+        resource.setrlimit(what, (most, most))
+    # The soft limit sends SIGXCPU, which has a name; the hard one kills without words.
+    most = _at_most(CPU_SECONDS + 1, resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (max(most - 1, 1), most))
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _at_most(amount: int, what: int) -> int:
+    """Return *amount*, or less where we ourselves are limited to less."""
+    hard = resource.getrlimit(what)[1]
+    return amount if hard == resource.RLIM_INFINITY else min(amount, hard)
 
 
 def words_of_death(status: int) -> str:
@@ -55,7 +60,7 @@ def words_of_death(status: int) -> str:
         status: its exit status; negative for a signal.
     """
     if status == -signal.SIGXCPU:
-        return f"took more than {CPU_SECONDS} s of processor time"
+        return f"took too much processor time; at most {CPU_SECONDS} s are allowed"
     if status == -signal.SIGKILL:
         return "was killed; the machine may be out of memory"
     if status == -signal.SIGABRT:

@@ -45,6 +45,7 @@ from iomapd.jit.admission.tree import (
     Return,
     Unary,
 )
+from iomapd.native.integers import divide, modulo
 from iomapd.native.memory import load64, store64
 
 if TYPE_CHECKING:
@@ -53,10 +54,11 @@ if TYPE_CHECKING:
     from iomapd.jit.admission.tree import Block, Condition, Expr, Function, ParsedProgram, Stmt
 
 _INDENT: Final = "    "
+_DIVISIONS: Final = {"//": "divide", "%": "modulo"}  # by fields; constants LLVM does better
 
 
 def lower(program: ParsedProgram) -> str:
-    """Return *program* as text over ``load64`` and ``store64``; entries keep their names."""
+    """Return *program* as text over ``native/``; entries keep their names."""
     parts = [_Lowering(function).text() for function in program.functions.values()]
     return "\n\n".join(parts) + "\n"
 
@@ -68,6 +70,8 @@ def functions_of(text: str) -> dict[str, Callable[..., int]]:
         "__name__": "program",
         "load64": load64,
         "store64": store64,
+        "divide": divide,
+        "modulo": modulo,
     }
     exec(compile(text, "<lowered program>", "exec"), module)
     return {name: module[name] for name in ENTRIES if name in module}
@@ -139,6 +143,8 @@ class _Lowering:
                 return f"o_{name}" if self._is_output(word) else f"i_{name}"
             case Unary(op=op, operand=operand):
                 return f"({op}{self._value(operand)})"
+            case Binary(op=("//" | "%") as op, left=left, right=Field() as right):
+                return f"{_DIVISIONS[op]}({self._value(left)}, {self._value(right)})"
             case Binary(op=op, left=left, right=right):
                 return f"({self._value(left)} {op} {self._value(right)})"
             case Choice(test=test, then=then, otherwise=otherwise):

@@ -5,7 +5,7 @@ from tests.programs.hostile.case import beside, inside, whole
 
 DEEP = "(" * 5000 + "1" + ")" * 5000
 BLOCKS = "\n".join("    " * depth + "if row:" for depth in range(90)) + " pass"
-ELIFS = "if row == 0:\n    x = 0" + "".join(f"\nelif row == {n}:\n    x = {n}" for n in range(1, 99))
+ELIFS = "if row:\n    x = 0" + "".join(f"\nelif row == {n}:\n    x = {n}" for n in range(1, 99))
 
 TEXTS = [
     whole("empty file", "there is no def iomap_begin(ctx)", ""),
