@@ -2,10 +2,10 @@
 """Declustered: every row in an order of its own, drawn from the file's seed.
 
     strip          0    1    2    3        seed 6
-                   1    2    3    0
-                   6    4    7    5
-                   8    9   10   11
-                  12   15   14   13
+                   0    3    1    2
+                   7    6    4    5
+                  10   11    8    9
+                  14   12   13   15
 
 Under raid0 whoever strides through a file by a multiple of the row - a column of a
 matrix, a field of a table - meets one member all the time.  With a fresh order in each
@@ -15,10 +15,10 @@ ASPLOS 1992; OpenZFS dRAID) draw the order of each row from a table to spread a 
 
 There is no table here.  The row is cut like a deck of cards, then shuffled by
 swap-or-not (Hoang, Morris and Rogaway, "An Enciphering Scheme Based on a Card
-Shuffle", CRYPTO 2012): in each turn columns c and (key - c) modulo `nr_strips` are
-partners, and one coin, tossed for the pair, says whether they trade places.  Partners
-see the same coin, so a turn is its own inverse, and the whole is one to one for any
-number of strips and any hash.
+Shuffle", CRYPTO 2012).  In each turn a number k is drawn, columns c and k - c (modulo
+`nr_strips`) are partners, and one coin, tossed for the pair, says whether they trade
+places.  As both see the same coin, a turn undoes itself when it is done twice: it is
+one to one, for any number of strips and any hash, and so is the whole.
 
 Prefix: a row of the file is a row of the strips, in another order.
 
@@ -30,6 +30,7 @@ from iomapd.abi import HANDLED
 
 TURNS = 8
 BITS_31 = 0x7FFFFFFF
+HEADS = 1 << 30  # a high bit of the product: all bits of the key have a say in it
 
 
 def scramble(value):
@@ -58,8 +59,8 @@ def iomap_begin(ctx):
         if partner < 0:
             partner += ctx.nr_strips
         # Both partners know which of them is the larger.
-        coin = scramble(key ^ max(column, partner))
-        if coin & 64:
+        coin = (key ^ max(column, partner)) * 0x21F0AAAD
+        if coin & HEADS:
             column = partner
     ctx.strip = column
     ctx.addr = row * ctx.unit + within

@@ -21,13 +21,13 @@ one strip.
 
 from iomapd.abi import HANDLED
 
-HIGHEST_BIT = 32768  # twice this many strips are more than a volume can have
+HIGHEST_BIT = 64  # a volume has at most 64 strips
 
 
 def iomap_begin(ctx):
     strip = 0
     bit = HIGHEST_BIT
-    for _ in range(16):
+    for _ in range(7):
         larger = strip + bit
         # The first comparison keeps the product inside the extent: nothing overflows.
         if larger < ctx.nr_strips and larger * ctx.strip_length <= ctx.pos:

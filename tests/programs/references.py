@@ -133,7 +133,7 @@ def _shuffled(cards, file_key, row):
         pivot = count * key >> 31
         pairs = {tuple(sorted((a, (pivot - a) % count))) for a in range(count)}
         for low, high in pairs:
-            if _hash(key ^ high) // 64 % 2:
+            if (key ^ high) * 0x21F0AAAD // (1 << 30) % 2:
                 deck[low], deck[high] = deck[high], deck[low]
     return [deck[column] for column in range(count)]
 
