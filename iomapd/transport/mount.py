@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from iomapd.abi.mountinfo import find_mount
 from iomapd.errors import MountError
-from iomapd.transport.mountinfo import find_mount
 
 _DEVICE: Final = "/dev/fuse"
 _HELPER: Final = "fusermount3"

@@ -17,13 +17,13 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from iomapd.abi.mountinfo import find_mount
 from iomapd.errors import MountError
 from iomapd.transport import block as fields
 from iomapd.transport.carrier import NOTIFIER, RELAY_IN, RELAY_OUT, Carrier, compile_relays
 from iomapd.transport.connection import Connection, mount_control
 from iomapd.transport.handshake import HandshakeEnded, Limits, Wishes, shake_hands
 from iomapd.transport.mount import MountOptions, check_mountpoint, mount, unmount
-from iomapd.transport.mountinfo import find_mount
 from iomapd.transport.pair import hang_up, open_pair
 from iomapd.transport.relays import FAILED, KERNEL_GONE, SERVER_GONE
 
@@ -155,7 +155,7 @@ class Transport:
         if entry is None:
             unmount(self.mountpoint, lazy=True)
             raise MountError(f"{self.mountpoint}: mounted, but not in /proc/self/mountinfo")
-        self.connection = entry.minor
+        self.connection = entry.device[1]
 
     @property
     def server_path(self) -> str:
@@ -243,7 +243,7 @@ class Transport:
 
     def _is_mounted(self) -> bool:
         entry = find_mount(self.mountpoint)
-        return entry is not None and entry.minor == self.connection
+        return entry is not None and entry.device[1] == self.connection
 
     def abort(self) -> bool:
         """End the connection by its abort file; every waiter wakes with an error.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from iomapd.abi.mountinfo import parse_mountinfo
 from iomapd.errors import MountError
 from iomapd.transport import mount as mounting
 from iomapd.transport.mount import FLAGS, MountOptions, check_mountpoint
-from iomapd.transport.mountinfo import find_mount, mounts
 
 TABLE = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 36 22 0:32 / /sys/fs/fuse/connections rw - fusectl none rw
@@ -17,23 +17,6 @@ TABLE = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 41 22 0:41 / /mnt/twice rw - tmpfs none rw
 42 22 0:52 / /mnt/twice rw - fuse.iomapd vol rw
 """
-
-
-def test_mountinfo_is_read_with_its_escapes():
-    entry = find_mount(Path("/mnt/a b\\c"), TABLE)
-    assert (entry.major, entry.minor, entry.fstype, entry.source) == (
-        0, 41, "fuse.iomapd", "my vol",
-    )  # fmt: skip
-    assert len(list(mounts(TABLE))) == 5
-
-
-def test_the_topmost_of_several_mounts_is_found():
-    assert find_mount(Path("/mnt/twice"), TABLE).minor == 52
-    assert find_mount(Path("/mnt"), TABLE) is None
-
-
-def test_the_real_table_has_a_root():
-    assert find_mount(Path("/")) is not None
 
 
 def test_a_missing_mountpoint_is_refused(tmp_path):
@@ -63,7 +46,7 @@ def test_links_are_resolved_once_and_for_all(tmp_path, monkeypatch):
 
 
 def test_a_mounted_file_system_is_refused_without_entering_it(tmp_path, monkeypatch):
-    entry = next(e for e in mounts(TABLE) if e.minor == 52)
+    entry = next(e for e in parse_mountinfo(TABLE) if e.device[1] == 52)
     monkeypatch.setattr(mounting, "find_mount", lambda path: entry if path == tmp_path else None)
     with pytest.raises(MountError, match=r"fuse\.iomapd is mounted here already"):
         check_mountpoint(tmp_path)

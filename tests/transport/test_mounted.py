@@ -27,10 +27,10 @@ from iomapd.abi.fuse import (
     INIT_HANDLE_KILLPRIV_V2,
     OPEN_KILL_SUIDGID,
 )
+from iomapd.abi.mountinfo import find_mount
 from iomapd.errors import MountError
 from iomapd.transport import ABORTED, UNMOUNTED, MountOptions, Transport
 from iomapd.transport.connection import Connection, mount_control
-from iomapd.transport.mountinfo import find_mount
 from tests.transport.tiny_server import SIZE
 
 pytestmark = pytest.mark.mounted
