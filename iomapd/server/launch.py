@@ -70,8 +70,13 @@ def launch(
         process = _start(request, write_fd)
     finally:
         os.close(write_fd)
-    with os.fdopen(read_fd) as answers:
-        line = answers.readline()
+    try:
+        with os.fdopen(read_fd) as answers:
+            line = answers.readline()
+    except BaseException:
+        # Interrupted while the mount was starting: it must not appear later.
+        process.terminate()
+        raise
     report = _understand(line, process, request)
     if foreground and process.wait():
         raise MountError(f"{mountpoint}: the server ended with status {process.returncode}")
