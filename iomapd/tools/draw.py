@@ -26,7 +26,7 @@ from iomapd.geometry.sizes import format_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from iomapd.jit.admission.proving import Geometry
+    from iomapd.jit.admission import Geometry
 
 CELLS_MAX: Final = 1 << 14
 """Most cells of a drawing; more cannot be looked at."""

@@ -11,7 +11,7 @@ from iomapd.tools.draw import Drawing, cell_size, draw_program, places
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from iomapd.jit.admission.proving import Geometry
+    from iomapd.jit.admission import Geometry
     from iomapd.tools.draw import Piece
 
 

@@ -10,7 +10,7 @@ from iomapd.abi import FALLBACK, HANDLED
 from iomapd.abi.program import CTX_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.errors import ProgramError, UsageError
-from iomapd.jit.admission.proving import Geometry
+from iomapd.jit.admission import Geometry
 from iomapd.tools.draw import Piece, cell_size, draw_program, walk
 from iomapd.tools.draw_diff import compare
 from iomapd.tools.draw_file import draw_file
