@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.mounted import syscalls, tagged, worker
-from tests.mounted.harness import soak
+from tests.mounted.harness import SOAK, soak
 
 BLOCK = tagged.BLOCK
+VOLUME = {"sizes": ("2GiB" if SOAK else "64MiB",)}
 
 
 def create(path):
