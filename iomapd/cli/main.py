@@ -36,6 +36,7 @@ from iomapd.cli import (
     layout,
     map,  # the command is called map
     mount,
+    program,
     stats,
     umount,
 )
@@ -83,6 +84,7 @@ app.command(cls=fsck.FsckCommand, rich_help_panel=VOLUMES)(fsck.fsck)
 app.command(rich_help_panel=INSPECT)(info.info)
 app.command(name="map", rich_help_panel=INSPECT)(map.map_file)
 app.add_typer(layout.app, name="layout", rich_help_panel=INSPECT)
+app.add_typer(program.app, name="program", rich_help_panel=INSPECT)
 app.command(rich_help_panel=INSPECT)(stats.stats)
 app.command(rich_help_panel=MEASURE)(doctor.doctor)
 app.command(rich_help_panel=MEASURE)(demo.demo)

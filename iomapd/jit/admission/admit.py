@@ -79,17 +79,27 @@ def examine(
     file: str,
     *,
     params: Sequence[int] | None = None,
+    guess: bool = True,
     listings: bool = False,
     progress: Progress | None = None,
 ) -> Examination:
     """Examine a program as `admit` does, and return all that was found.
+
+    Args:
+        name: what the volume calls it.
+        text: its source.
+        file: what messages call the place.
+        params: values of its parameters for the proof.
+        guess: without *params*, try some; otherwise leave the proof to each extent.
+        listings: return IR and assembly as well.
+        progress: told of every stage that begins.
 
     Raises:
         OSError: the child cannot be started.
     """
     request = {
         "name": name, "text": text, "file": file, "params": params and list(params),
-        "listings": listings,
+        "guess": guess, "listings": listings,
     }  # fmt: skip
     Prover()  # compiled by us if need be, because the child cannot keep what it compiles
     collected = _Collected(progress)

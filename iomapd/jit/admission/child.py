@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The limited process in which a program is examined: ``python -m iomapd.jit.admission.child``.
 
-    stdin    one JSON document: name, text, file, params, listings
+    stdin    one JSON document: name, text, file, params, guess, listings
     stdout   one JSON document per line: {"begin": STAGE}, {"stage": {...}}, ...
              at last {"end": {...}}, and behind its newline the object file
 
@@ -18,26 +18,40 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from iomapd.abi.program import BEGIN
 from iomapd.errors import ProgramError
+from iomapd.jit.admission.agree import agree
 from iomapd.jit.admission.bounded import step_bound
 from iomapd.jit.admission.limits import MEMORY, apply_limits
 from iomapd.jit.admission.parse import parse_program
+from iomapd.jit.admission.prove import prove
 from iomapd.jit.admission.verdict import FAIL, PASS, SKIP, Stage
+from iomapd.jit.machine import load_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from iomapd.jit.admission.compile import Compiled
+    from iomapd.jit.admission.prove import Ladder
     from iomapd.jit.admission.tree import ParsedProgram
 
 
-class _Examination:
-    """The stages of one program, and what they leave behind."""
+class Examiner:
+    """Takes one program through the stages.
+
+    Args:
+        request: what came on stdin.
+        send: takes the lines of the answer.
+
+    Attributes:
+        facts: what was found out, by the names of `Admission`.
+        code: the object file; empty until every stage has passed.
+    """
 
     def __init__(self, request: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
         self._request = request
         self._send = send
-        self.stage = "parse"
+        self._stage = ""
         self.facts: dict[str, Any] = {}
         self.code = b""
 
@@ -47,6 +61,27 @@ class _Examination:
         Raises:
             ProgramError: a stage refused.
         """
+        program = self._parse()
+        self._begin("bounded")
+        bound = step_bound(program)
+        self.facts["step_bound"] = bound.steps
+        self._pass(f"at most {bound.steps} steps, {bound.size} operations of code")
+        compiled = self._compile(program)
+        self._begin("verifier")
+        self._end(SKIP, "arrives with the BPF back end")
+        engine = load_object(compiled.object)
+        addresses = {name: engine.get_function_address(name) for name in program.entries}
+        self._begin("agree")
+        compared = agree(program, addresses, bound.steps)
+        self._pass(f"interpreter and x86 code agree on {compared} inputs")
+        self._prove(program, addresses[BEGIN], bound.steps)
+        self.code = compiled.object
+
+    def fail(self, detail: str) -> None:
+        """Report that the running stage has refused."""
+        self._end(FAIL, detail)
+
+    def _parse(self) -> ParsedProgram:
         request = self._request
         self._begin("parse")
         program = parse_program(request["name"], request["text"], request["file"])
@@ -55,71 +90,51 @@ class _Examination:
             "counters": program.counters,
             "uses_seed": program.uses_seed,
         }
-        functions = len(program.functions)
-        self._pass(
-            "parse", f"{_count(program.statements, 'statement')} in {_count(functions, 'function')}"
-        )
-        self._begin("bounded")
-        bound = step_bound(program)
-        self.facts["step_bound"] = bound.steps
-        self._pass("bounded", f"at most {bound.steps} steps, {bound.size} operations of code")
-        self._begin("compile")
-        compiled = self._compile(program)
-        self._send({"stage": dataclasses.asdict(_VERIFIER)})
-        self._run_code(program, compiled, bound.steps)
-        self.code = compiled.object
+        functions = _count(len(program.functions), "function")
+        self._pass(f"{_count(program.statements, 'statement')} in {functions}")
+        return program
 
     def _compile(self, program: ParsedProgram) -> Compiled:
         from iomapd.jit.admission.compile import compile_program
 
+        self._begin("compile")
         compiled = compile_program(program)
         size = len(compiled.object)
-        self._pass(
-            "compile", f"{compiled.instructions} machine instructions, {size} bytes of object"
-        )
-        if self._request.get("listings"):
+        self._pass(f"{compiled.instructions} machine instructions, {size} bytes of object")
+        if self._request["listings"]:
             self.facts |= {"ir": compiled.ir, "assembly": compiled.assembly}
         return compiled
 
-    def _run_code(self, program: ParsedProgram, compiled: Compiled, steps: int) -> None:
-        from iomapd.jit.admission.agree import agree
-        from iomapd.jit.admission.prove import prove
-        from iomapd.jit.machine import load_object
-
-        engine = load_object(compiled.object)
-        addresses = {name: engine.get_function_address(name) for name in program.entries}
-        self._begin("agree")
-        compared = agree(program, addresses, steps)
-        self._pass("agree", f"interpreter and x86 code agree on {compared} inputs")
+    def _prove(self, program: ParsedProgram, address: int, steps: int) -> None:
         self._begin("prove")
-        params = self._request.get("params")
-        found = prove(program, addresses["iomap_begin"], steps, tuple(params) if params else None)
+        params = self._request["params"]
+        if program.params and params is None and not self._request["guess"]:
+            self._end(SKIP, "parameters belong to a layout; its extents are proved when made")
+            return
+        found = prove(program, address, steps, tuple(params) if params else None)
         if params or not program.params:
+            # What holds for parameters that were guessed may not hold for others.
             self.facts |= {"prefix": found.prefix, "is_raid0": found.raid0}
-        # What holds for parameters that were guessed may not hold for those of a layout.
-        kind = "prefix" if found.prefix else "fixed"
-        given = "".join(
-            f", {name}={value}" for name, value in zip(program.params, found.params, strict=False)
-        )
-        self._pass(
-            "prove",
-            f"a bijection in {found.geometries} geometries of {found.blocks} blocks{given}; "
-            f"class {kind}; {found.ns / max(found.blocks, 1):.0f} ns per block",
-        )
+        self._pass(_words(found, program.params))
 
     def _begin(self, stage: str) -> None:
-        self.stage = stage
+        self._stage = stage
         self._send({"begin": stage})
 
-    def _pass(self, stage: str, detail: str) -> None:
-        self._send({"stage": dataclasses.asdict(Stage(stage, PASS, detail))})
+    def _pass(self, detail: str) -> None:
+        self._end(PASS, detail)
 
-    def fail(self, detail: str) -> None:
-        """Report that the running stage has refused."""
-        self._send({"stage": dataclasses.asdict(Stage(self.stage, FAIL, detail))})
+    def _end(self, status: str, detail: str) -> None:
+        self._send({"stage": dataclasses.asdict(Stage(self._stage, status, detail))})
 
 
-_VERIFIER = Stage("verifier", SKIP, "arrives with the BPF back end")
+def _words(found: Ladder, names: Sequence[str]) -> str:
+    given = [f"{name}={value}" for name, value in zip(names, found.params, strict=False)]
+    words = f"a bijection in {found.geometries} geometries of {found.blocks} blocks"
+    words += f" with {', '.join(given)}" if given else ""
+    words += f", {found.declined} geometries declined" if found.declined else ""
+    kind = "prefix" if found.prefix else "fixed"
+    return f"{words}; class {kind}; {found.ns / found.blocks:.0f} ns per block"
 
 
 def _count(number: int, thing: str) -> str:
@@ -138,19 +153,19 @@ def main() -> None:
 
     request = json.load(sys.stdin.buffer)
     place = f"{request['file']}:1"
-    examination = _Examination(request, send)
+    examiner = Examiner(request, send)
     try:
-        examination.run()
+        examiner.run()
     except ProgramError as error:
-        examination.fail(str(error))
+        examiner.fail(str(error))
     except MemoryError:
-        examination.fail(f"{place}: the program needs more than {MEMORY >> 20} MiB to be examined")
+        examiner.fail(f"{place}: the program needs more than {MEMORY >> 20} MiB to be examined")
     except Exception as error:
         # Something that numba, LLVM or we ourselves did not foresee; the program pays for it.
         words = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-        examination.fail(f"{place}: the program could not be examined: {words}")
-    send({"end": examination.facts})
-    answer.write(examination.code)
+        examiner.fail(f"{place}: the program could not be examined: {words}")
+    send({"end": examiner.facts})
+    answer.write(examiner.code)
     answer.flush()
     # LLVM's and numba's own farewells are of no use here, and take time.
     os._exit(0)

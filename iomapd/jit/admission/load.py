@@ -74,7 +74,8 @@ def load_program(
         name: what the volume calls it.
         text: its source.
         file: what messages call the place.
-        params: values of its parameters for the proof; None to try some.
+        params: values of its parameters for the proof; without them a program that has any
+            is not proved here, and its class is unknown: each extent is proved when it is made.
         directory: where object files are kept; by default that of the effective user.
         progress: told of every stage that begins.
 
@@ -88,7 +89,7 @@ def load_program(
     if found:
         verdict, code = found
         return LoadedProgram(verdict, key, code, from_cache=True)
-    examination = examine(name, text, file, params=params, progress=progress)
+    examination = examine(name, text, file, params=params, guess=False, progress=progress)
     examination.admission.require()
     if store:
         store.save(_UNIT, key, _pack(examination), kept=_KEPT)

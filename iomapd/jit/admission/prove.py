@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from iomapd.abi.program import BEGIN
 from iomapd.abi.units import BLOCK
 from iomapd.errors import ProgramError
 from iomapd.jit.admission.proving import Geometry, Prover
@@ -51,6 +52,7 @@ class Ladder(NamedTuple):
     """What came of the ladder: the class of the program, and the figures."""
 
     geometries: int
+    declined: int
     blocks: int
     ns: int
     prefix: bool
@@ -85,7 +87,8 @@ def prove(
         params: values of its parameters; None to try some.
 
     Raises:
-        ProgramError: a map of the ladder is no bijection; the geometry is named.
+        ProgramError: a map of the ladder is no bijection, or all are declined; the geometry
+            is named.
     """
     prover = Prover()
     nr_params = len(program.params)
@@ -108,19 +111,28 @@ def _climb(
     step_bound: int,
     params: tuple[int, ...],
 ) -> Ladder:
-    geometries = blocks = ns = 0
+    geometries = declined = blocks = ns = 0
     prefix = raid0 = True
+    first_declined = ""
+    line = program.functions[BEGIN].line
     for geometry in ladder(SEEDS if program.uses_seed else SEEDS[:1], params):
         if (blocks + geometry.nr_blocks) * step_bound > _STEPS:
             break
         found = prover.prove(address, geometry)
+        if found.declined:
+            declined += 1
+            first_declined = first_declined or found.sentence
+            continue
         if not found.ok:
-            line = program.functions["iomap_begin"].line
             raise refusal(program.file, line, found.sentence)
         prefix = prefix and found.prefix and _grows(prover, address, geometry)
         raid0 = raid0 and found.raid0
         geometries, blocks, ns = geometries + 1, blocks + found.blocks, ns + found.ns
-    return Ladder(geometries, blocks, ns, prefix, raid0, params)
+    if not geometries:
+        raise refusal(program.file, line, first_declined)
+    # A geometry that was declined is not known to be raid0, nor to be trimmed like it.
+    whole = not declined
+    return Ladder(geometries, declined, blocks, ns, prefix and whole, raid0 and whole, params)
 
 
 def _grows(prover: Prover, address: int, geometry: Geometry) -> bool:

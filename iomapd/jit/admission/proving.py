@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from iomapd.abi import FALLBACK
 from iomapd.abi.program import (
     CTX_ADDR,
+    CTX_COUNT,
     CTX_LENGTH,
     CTX_NR_STRIPS,
     CTX_P0,
@@ -28,7 +29,7 @@ from iomapd.native.memory import load64, store64
 from iomapd.native.region import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _OUTPUTS: Final = {"strip": CTX_STRIP, "addr": CTX_ADDR, "length": CTX_LENGTH}
 
@@ -106,7 +107,8 @@ class Proof:
         prefix: ok, and for every k the first k rows of the file lie in the first k units of
             every strip: this very extent can be cut after any row.
         raid0: ok, and every block lies where the raid0 formula puts it.
-        declined: the program answered FALLBACK: it does not serve this geometry.
+        declined: the program answered FALLBACK for the first block: it does not serve this
+            geometry, and nothing is wrong with that.
     """
 
     ok: bool
@@ -152,11 +154,21 @@ class Prover:
             prefix = bool(load64(report.addr + proof.IS_PREFIX))
             raid0 = bool(load64(report.addr + proof.IS_RAID0))
             return Proof(True, "", at // BLOCK, ns, prefix, raid0)
-        what = self._words(verdict, address, ctx.addr, report.addr)
-        sentence = f"the block at pos {at} {what} ({geometry})"
         status = load64(report.addr + proof.ANSWER)
-        declined = verdict == proof.NOT_HANDLED and status == FALLBACK
+        other = self._collision(verdict, address, ctx.addr)
+        sentence = f"the block at pos {at} {_words(verdict, status, ctx.addr, other)} ({geometry})"
+        declined = verdict == proof.NOT_HANDLED and status == FALLBACK and at == 0
         return Proof(False, sentence, at // BLOCK + 1, ns, False, False, declined)
+
+    def _collision(self, verdict: int, address: int, ctx: int) -> int:
+        """Find the block that has the place of the one in *ctx*, whose answer is kept."""
+        if verdict != proof.OVERLAP:
+            return 0
+        answer = {offset: load64(ctx + offset) for offset in _OUTPUTS.values()}
+        other = self._find(address, ctx, answer[CTX_STRIP], answer[CTX_ADDR])
+        for offset, value in answer.items():
+            store64(ctx + offset, value)
+        return other
 
     def grows_in_place(self, address: int, geometry: Geometry) -> bool:
         """Tell whether an extent with strips of double length begins with the same map."""
@@ -165,30 +177,49 @@ class Prover:
         replace(geometry, strip_length=2 * geometry.strip_length).fill(longer.addr)
         return self._same(address, shorter.addr, longer.addr) == proof.PROVEN
 
-    def _words(self, verdict: int, address: int, ctx: int, report: int) -> str:
-        """Say what is wrong; the failed block's answer is still in *ctx*."""
-        strip, addr, length = (load64(ctx + offset) for offset in _OUTPUTS.values())
-        at, nr_strips = load64(report + proof.AT), load64(ctx + CTX_NR_STRIPS)
-        status, place = load64(report + proof.ANSWER), f"address {addr} of strip {strip}"
-        match verdict:
-            case proof.NOT_HANDLED:
-                name = "FALLBACK" if status == FALLBACK else status
-                return f"is answered with {name}, not HANDLED"
-            case proof.BAD_STRIP:
-                return f"goes to strip {strip}, which is not in 0..{nr_strips - 1}"
-            case proof.BAD_ADDR:
-                return f"goes to address {addr}, which is not a multiple of {BLOCK}"
-            case proof.OUTSIDE:
-                size = load64(ctx + CTX_STRIP_LENGTH)
-                return f"goes to {place}, which leaves the {size} bytes of a strip"
-            case proof.BAD_LENGTH:
-                return f"gets length {length}, which is not a positive multiple of {BLOCK}"
-            case proof.PAST_END:
-                rest = load64(ctx + CTX_STRIP_LENGTH) * nr_strips - at
-                return f"gets length {length}, but the extent ends after {rest} bytes"
-            case proof.OVERLAP:
-                other = self._find(address, ctx, strip, addr)
-                return f"goes to {place}, where the block at pos {other} is already"
-            case proof.CONTRADICTION:
-                return f"goes to {place} with length {length}; the answer before said otherwise"
-        return "could not be asked: the program crashed"
+
+def fault_of(status: int, geometry: Geometry, pos: int, answers: Mapping[str, int]) -> str:
+    """Say which rule one answer breaks; empty for a good one.
+
+    Args:
+        status: what the program returned.
+        geometry: the extent it was asked about.
+        pos: the block it was asked for.
+        answers: strip, addr and length.
+    """
+    ctx = Region(CTX_SIZE)
+    geometry.fill(ctx.addr)
+    store64(ctx.addr + CTX_COUNT, geometry.length - pos)
+    for name, offset in _OUTPUTS.items():
+        store64(ctx.addr + offset, answers[name])
+    verdict = proof.judge(ctx.addr, status)
+    if verdict == proof.PROVEN:
+        return ""
+    return _words(verdict, status, ctx.addr, other=0)
+
+
+def _words(verdict: int, status: int, ctx: int, other: int) -> str:
+    """Say what is wrong with the answer in *ctx*; *other* is the block it collides with."""
+    strip, addr, length = (load64(ctx + offset) for offset in _OUTPUTS.values())
+    place = f"address {addr} of strip {strip}"
+    match verdict:
+        case proof.NOT_HANDLED:
+            name = "FALLBACK" if status == FALLBACK else status
+            return f"is answered with {name}, not HANDLED"
+        case proof.BAD_STRIP:
+            return f"goes to strip {strip}, which is not in 0..{load64(ctx + CTX_NR_STRIPS) - 1}"
+        case proof.BAD_ADDR:
+            return f"goes to address {addr}, which is not a multiple of {BLOCK}"
+        case proof.OUTSIDE:
+            size = load64(ctx + CTX_STRIP_LENGTH)
+            return f"goes to {place}, which leaves the {size} bytes of a strip"
+        case proof.BAD_LENGTH:
+            return f"gets length {length}, which is not a positive multiple of {BLOCK}"
+        case proof.PAST_END:
+            rest = load64(ctx + CTX_COUNT)
+            return f"gets length {length}, but the extent ends after {rest} bytes"
+        case proof.OVERLAP:
+            return f"goes to {place}, where the block at pos {other} is already"
+        case proof.CONTRADICTION:
+            return f"goes to {place} with length {length}; the answer before said otherwise"
+    return "could not be asked: the program crashed"

@@ -41,6 +41,8 @@ MAPS = [
               RAID0 + "if ctx.pos < 1 << 40:\n    return 2"),
     answering("a hole in the map", "the block at pos 8192 is answered with FALLBACK, not HANDLED",
               RAID0 + "if ctx.pos == 8192:\n    return FALLBACK"),
+    answering("nothing at all", "the block at pos 0 is answered with FALLBACK, not HANDLED",
+              "if ctx.pos >= 0:\n    return FALLBACK\n" + RAID0),
     answering("right in the first row only", "where the block at pos ",
               RAID0 + "if row > 0:\n    ctx.addr = within"),
     answering("right for four strips only", "goes to ",

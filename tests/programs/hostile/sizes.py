@@ -33,7 +33,7 @@ SIZES = [
            line=-6, stage="bounded"),
     inside("an empty loop in a loop", "iomap_begin may take ",
            "for i in range(70):\n    for j in range(70):\n        pass", line=-6, stage="bounded"),
-    beside("calls that double", "f10 may take ", doubling(40), line=21, stage="bounded"),
-    beside("code that multiplies", "f4 becomes ", choosing(8), line=57, stage="bounded"),
+    beside("calls that double", "f9 becomes ", doubling(40), line=19, stage="bounded"),
+    beside("code that multiplies", "f3 becomes ", choosing(8), line=39, stage="bounded"),
     inside("201 statements", "a program has at most 200 statements", "x = 1\n" * 194, line=-6),
 ]  # fmt: skip

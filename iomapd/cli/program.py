@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""``iomapd program``: look at mapping programs, examine them, ask them, time them, draw them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from iomapd.cli import console, program_draw
+from iomapd.errors import UsageError
+from iomapd.geometry.sizes import parse_size
+
+if TYPE_CHECKING:
+    from iomapd.jit.admission import Admission, Geometry
+    from iomapd.tools.program import Answer, CostReport
+
+app = typer.Typer(
+    help="Look at mapping programs: check, show, run, time and draw them.", rich_markup_mode=None
+)
+
+REFUSED = 1
+COLOURS = {"pass": "green", "fail": "red", "skip": "yellow"}
+
+ProgramArgument = Annotated[
+    str, typer.Argument(metavar="PROGRAM", help="The name of a shipped program, or a .py file.")
+]
+ParamOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=INTEGER", help="Parameter of the program; may be repeated."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+UnitOption = Annotated[str, typer.Option(metavar="SIZE", help="Stripe unit.")]
+StripsOption = Annotated[int, typer.Option(min=1, help="Strips of the extent.")]
+LengthOption = Annotated[str, typer.Option(metavar="SIZE", help="Length of a strip.")]
+SeedOption = Annotated[int, typer.Option(help="The file's inode number.")]
+
+
+@app.command("list")
+def list_all(json: JsonOption = False) -> None:
+    """List the programs that come with iomapd."""
+    from iomapd.tools.program import list_programs
+
+    found = list_programs()
+    if json:
+        body = {"schema": "iomapd.program.list", "version": 1}
+        console.echo_json(body | {"programs": [asdict(listing) for listing in found]})
+        return
+    rows = [(item.name, ", ".join(item.params), item.summary or item.refusal) for item in found]
+    head = ("PROGRAM", "PARAMS", "SUMMARY")
+    console.echo(console.table(head, rows, left=" ".join(head)))
+
+
+@app.command()
+def check(program: ProgramArgument, param: ParamOption = None, json: JsonOption = False) -> None:
+    """Examine a program as a mount would, and say what came of it.
+
+    The stages: parse, bounded, compile, verifier, agree, prove.  All run in a
+    process of their own with 10 s of processor time.  Exit status 0 when the
+    program is accepted, 1 when it is refused.
+    """
+    from iomapd.tools.program import check_program
+
+    admission = check_program(program, params_of(param), _progress())
+    if json:
+        console.echo_json(admission.to_json())
+    else:
+        console.echo(_render_check(admission))
+    if not admission.accepted:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def show(
+    program: ProgramArgument,
+    ir: Annotated[bool, typer.Option("--ir", help="LLVM IR, optimised.")] = False,
+    asm: Annotated[bool, typer.Option("--asm", help="Assembly of this processor.")] = False,
+) -> None:
+    """Print a program: its source, or what the compiler made of it."""
+    from iomapd.tools.program import open_source, translate_program
+
+    if not (ir or asm):
+        console.echo(open_source(program).text.rstrip("\n"))
+        return
+    found = translate_program(program, _progress())
+    listings = [found.ir] * ir + [found.assembly] * asm
+    console.echo("\n".join(text.rstrip("\n") for text in listings))
+
+
+@app.command()
+def run(
+    program: ProgramArgument,
+    pos: Annotated[
+        str, typer.Option(metavar="SIZE", help="Position in the extent, a multiple of 4KiB.")
+    ] = "0",
+    unit: UnitOption = "64KiB",
+    strips: StripsOption = 4,
+    strip_length: LengthOption = "1MiB",
+    seed: SeedOption = 1,
+    param: ParamOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ask a program for one mapping.
+
+    It runs in the interpreter that is the measure of compiled code, and need
+    not be accepted.  Exit status 1 when its answer breaks a rule.
+    """
+    from iomapd.tools.program import ask_program
+
+    geometry = _geometry(program, unit, strips, strip_length, seed, param)
+    answer = ask_program(program, geometry, parse_size(pos, "--pos"))
+    if json:
+        body = {"schema": "iomapd.program.run", "version": 1}
+        console.echo_json(body | asdict(answer))
+    else:
+        console.echo(_render_answer(answer))
+    if answer.fault:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def bench(
+    program: ProgramArgument,
+    unit: UnitOption = "64KiB",
+    strips: StripsOption = 4,
+    strip_length: LengthOption = "1MiB",
+    seed: SeedOption = 1,
+    param: ParamOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Time one mapping: compiled, interpreted, and the plain raid0 formula.
+
+    All in the same run, turn by turn.  The program must be accepted.
+    """
+    from iomapd.tools.program import time_program
+
+    geometry = _geometry(program, unit, strips, strip_length, seed, param)
+    with console.progress_bar() as progress:
+        report = time_program(program, geometry, progress)
+    if json:
+        from iomapd.tools.machine import describe
+
+        console.echo_json(report.to_json() | {"machine": describe()})
+    else:
+        console.echo(_render_cost(report))
+
+
+# In the order in which help lists them.
+app.command("draw")(program_draw.draw)
+app.command("diff")(program_draw.diff)
+
+
+def params_of(given: list[str] | None) -> dict[str, int]:
+    """Read NAME=INTEGER options.
+
+    Raises:
+        UsageError: one is something else, or no signed 64-bit integer.
+    """
+    params = {}
+    for text in given or []:
+        name, equals, value = text.partition("=")
+        try:
+            number = int(value, 0)
+        except ValueError:
+            number = 1 << 64
+        if not name or not equals or not -(2**63) <= number < 2**63:
+            raise UsageError(f"--param {text}: must be NAME=INTEGER, a signed 64-bit one")
+        params[name] = number
+    return params
+
+
+def _geometry(
+    program: str, unit: str, strips: int, length: str, seed: int, param: list[str] | None
+) -> Geometry:
+    from iomapd.tools.program import geometry_of
+
+    if not -(2**63) <= seed < 2**63:
+        raise UsageError(f"--seed {seed}: must be a signed 64-bit integer")
+    sizes = parse_size(unit, "--unit"), strips, parse_size(length, "--strip-length")
+    return geometry_of(program, *sizes, seed, params_of(param))
+
+
+def _progress() -> Any:
+    """Name each stage on a terminal's stderr while it runs."""
+    import sys
+
+    if not sys.stderr.isatty():
+        return None
+    return lambda stage: typer.echo(f"\r\033[K{stage} ...\r", err=True, nl=False)
+
+
+def _render_check(admission: Admission) -> str:
+    lines = [f"{admission.name}  sha256 {admission.sha256[:16]}"]
+    for stage in admission.stages:
+        status = console.style(stage.status, COLOURS[stage.status])
+        lines.append(f"  {stage.name:<9} {status}  {stage.detail}")
+    lines.append("accepted" if admission.accepted else "refused")
+    return "\n".join(lines)
+
+
+def _render_answer(answer: Answer) -> str:
+    given = " ".join(f"{name}={value}" for name, value in answer.given.items())
+    lines = [f"{answer.program}: {given}"]
+    if answer.fault:
+        return "\n".join([*lines, f"the block {answer.fault}"])
+    found = answer.answers
+    lines.append(f"strip {found['strip']}, address {found['addr']}, length {found['length']}")
+    return "\n".join(lines)
+
+
+def _render_cost(report: CostReport) -> str:
+    rows = [
+        (what, f"{cost.median:.1f}", f"{cost.low:.1f}", f"{cost.high:.1f}")
+        for what, cost in (
+            ("program, compiled", report.compiled),
+            ("raid0 formula, compiled", report.formula),
+            ("program, interpreted", report.interpreted),
+        )
+    ]
+    table = console.table(("MAPPING", "MEDIAN", "LOW", "HIGH"), rows, left="MAPPING")
+    return f"{report.program}: {report.geometry}\nnanoseconds per mapping:\n{table}"
