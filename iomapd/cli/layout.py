@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from iomapd.cli import console
+from iomapd.cli.parameters import ParamOption, params_of
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import format_size
 
@@ -46,10 +47,7 @@ def set_layout(
         int | None, typer.Option(min=0, help="Members per row; 0 means all of them.")
     ] = None,
     program: Annotated[str | None, typer.Option(help="Mapping program.")] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=INTEGER", help="Parameter of the program; may be repeated."),
-    ] = None,
+    param: ParamOption = None,
 ) -> None:
     """Change the layout that new files get.
 
@@ -59,7 +57,7 @@ def set_layout(
     """
     from iomapd.tools.layout import change_layout
 
-    params = dict(_parameter(text) for text in param or [])
+    params = params_of(param)
     if unit is None and width is None and program is None and not params:
         raise UsageError(
             "layout set: nothing to change; give --unit, --width, --program or --param"
@@ -68,16 +66,6 @@ def set_layout(
     console.echo(_render(path, body))
     if path.is_dir():
         console.note("New files here get this layout; those already here keep theirs.")
-
-
-def _parameter(text: str) -> tuple[str, int]:
-    name, equals, value = text.partition("=")
-    try:
-        if name and equals:
-            return name, int(value, 0)
-    except ValueError:
-        pass
-    raise UsageError(f"--param {text}: must be NAME=INTEGER")
 
 
 def _render(path: Path, body: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iomapd.cli import console, program_draw
+from iomapd.cli.parameters import ParamOption, params_of
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import parse_size
 
@@ -25,10 +26,6 @@ COLOURS = {"pass": "green", "fail": "red", "skip": "yellow"}
 
 ProgramArgument = Annotated[
     str, typer.Argument(metavar="PROGRAM", help="The name of a shipped program, or a .py file.")
-]
-ParamOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=INTEGER", help="Parameter of the program; may be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UnitOption = Annotated[str, typer.Option(metavar="SIZE", help="Stripe unit.")]
@@ -149,25 +146,6 @@ def bench(
 # In the order in which help lists them.
 app.command("draw")(program_draw.draw)
 app.command("diff")(program_draw.diff)
-
-
-def params_of(given: list[str] | None) -> dict[str, int]:
-    """Read NAME=INTEGER options.
-
-    Raises:
-        UsageError: one is something else, or no signed 64-bit integer.
-    """
-    params = {}
-    for text in given or []:
-        name, equals, value = text.partition("=")
-        try:
-            number = int(value, 0)
-        except ValueError:
-            number = 1 << 64
-        if not name or not equals or not -(2**63) <= number < 2**63:
-            raise UsageError(f"--param {text}: must be NAME=INTEGER, a signed 64-bit one")
-        params[name] = number
-    return params
 
 
 def _geometry(

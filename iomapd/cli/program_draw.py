@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iomapd.cli import cells, console
+from iomapd.cli.parameters import ParamOption, params_of
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import format_size, parse_size
 
@@ -33,10 +34,6 @@ StripsOption = Annotated[
 RowsOption = Annotated[int, typer.Option(min=1, help="Units on each strip.")]
 SeedOption = Annotated[
     int | None, typer.Option(help=f"The file's inode number; {SEED} by default.")
-]
-ParamOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME=INTEGER", help="Parameter of the program; may be repeated."),
 ]
 SvgOption = Annotated[Path | None, typer.Option(help="Draw into this SVG file.")]
 PngOption = Annotated[Path | None, typer.Option(help="Draw into this PNG file; needs matplotlib.")]
@@ -106,7 +103,7 @@ def diff(
     _check_pictures(png)
     extent = _extent(unit, strips, rows, seed)
     programs = open_program(first), open_program(second)
-    params = _params(param)
+    params = params_of(param)
     given = split_params(params, *programs)
     geometries = [p.geometry(extent, mine) for p, mine in zip(programs, given, strict=True)]
     maps = [p.walk(geometry) for p, geometry in zip(programs, geometries, strict=True)]
@@ -136,7 +133,7 @@ def _draw_program(
     from iomapd.tools.draw_source import open_program
 
     program = open_program(target)
-    given = _params(param)
+    given = params_of(param)
     geometry = program.geometry(extent, given)
     pieces = program.walk(geometry)
     cell = cell_size(geometry.unit, pieces)
@@ -197,17 +194,6 @@ def _identity(program: Any) -> dict[str, str]:
 
 def _names(programs: tuple[Any, Any]) -> tuple[str, str]:
     return programs[0].name, programs[1].name
-
-
-def _params(texts: list[str] | None) -> dict[str, int]:
-    params = {}
-    for text in texts or []:
-        name, _, value = text.partition("=")
-        try:
-            params[name] = int(value, 0)
-        except ValueError:
-            raise UsageError(f"--param {text}: must be NAME=INTEGER") from None
-    return params
 
 
 def _share(found: Difference, unit: int) -> str:

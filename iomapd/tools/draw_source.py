@@ -8,14 +8,14 @@ can do nothing but calculate, so programs that have not been admitted can be dra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.shipped import shipped_dir
 from iomapd.errors import UsageError
 from iomapd.jit.admission import Geometry, interpret, parse_program
 from iomapd.tools.draw import CELLS_MAX, walk
-from iomapd.volume.program_source import bind_params, read_program
+from iomapd.tools.program import open_source
+from iomapd.volume.program_source import bind_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -65,13 +65,10 @@ class Drawable:
         """Return *extent* with this program's parameters, out of those *given*.
 
         Raises:
-            UsageError: the unit is no multiple of 4 KiB, or a value is no 64-bit integer.
+            UsageError: the unit is no multiple of 4 KiB, or the extent is too long for a file.
             ProgramError: a parameter is missing, or is not one of this program's.
         """
         values = bind_params(self.source, given, "--param")
-        for name, value in given.items():
-            if value not in _INTEGERS:
-                raise UsageError(f"--param {name}={value}: must be a signed 64-bit integer")
         unit = extent.unit
         try:
             return Geometry(unit, extent.nr_strips, unit * extent.rows, extent.seed, values)
@@ -97,7 +94,7 @@ def open_program(target: str) -> Drawable:
     Raises:
         ProgramError: it is not there, or parse refuses it; with file and line.
     """
-    source = read_program(target, Path(), shipped_dir("programs"))
+    source = open_source(target)
     parsed = parse_program(source.name, source.text, str(source.path))
     return Drawable(source, parsed.params, interpret(parsed))
 
