@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iomapd.abi import HANDLED
-from iomapd.abi.program import CTX_IN, CTX_OUT
+from iomapd.abi.program import CTX_IN, CTX_OUT, CTX_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.abi.units import BLOCK
+from iomapd.jit.admission import interpret, parse_program
 from tests.programs import references
 from tests.programs.references import Geometry
 
@@ -21,6 +22,10 @@ PREFIX = {"raid0", "rotated", "declustered", "xor_interleave"}
 FIXED = {"linear", "interleave", "reverse"}
 FILES = {path.stem: path for path in sorted(shipped_dir("programs").glob("*.py"))}
 MODULES = {name: runpy.run_path(str(path)) for name, path in FILES.items()}
+INTERPRETED = {
+    name: interpret(parse_program(name, path.read_text(), str(path)))
+    for name, path in FILES.items()
+}
 
 each_program = pytest.mark.parametrize("name", FILES)
 
@@ -165,6 +170,26 @@ def test_prefix_programs_map_the_head_of_a_file_alike_whatever_the_length(name):
                 alike &= ask(name, short, pos) == answer
                 inside &= answer[1] + answer[2] <= (row + 1) * short.unit
     assert (alike and inside) == (name in PREFIX)
+
+
+@each_program
+@given(
+    unit=st.sampled_from([4 * KIB, 12 * KIB, 4 * MIB]),
+    nr_strips=st.integers(1, 64),
+    rows=st.integers(1, 1 << 24),
+    place=st.floats(0, 1),
+    seed=st.integers(-(1 << 63), (1 << 63) - 1),
+    chunk=st.integers(-(1 << 63), (1 << 63) - 1),
+)
+def test_nothing_wraps(name, unit, nr_strips, rows, place, seed, chunk):
+    # The interpreter of admission cuts to 64 bits, plain Python does not: they agree.
+    geometry = geometry_for(name, unit, nr_strips, rows, seed, chunk)
+    pos = min(int(geometry.total * place), geometry.total - 1) // BLOCK * BLOCK
+    words = [pos, geometry.total - pos, unit, nr_strips, geometry.strip_length, seed]
+    words += [*geometry.params, *(0,) * (NR_WORDS - len(words) - len(geometry.params))]
+    assert INTERPRETED[name](words) == HANDLED
+    first = CTX_WORDS.index("strip")
+    assert tuple(words[first : first + 3]) == ask(name, geometry, pos)
 
 
 @pytest.mark.parametrize("nr_strips", [2, 3, 4, 5, 8])
