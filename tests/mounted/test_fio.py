@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from tests.mounted.harness import is_root, soak
+from tests.mounted.harness import SOAK, is_root, soak
 
 MIB = 1 << 20
-VOLUME = {"members": 4, "sizes": ("96MiB",), "loop": is_root()}
+VOLUME = {"members": 4, "sizes": ("2GiB" if SOAK else "96MiB",), "loop": is_root()}
 # MiB per job: a 4 KiB block costs as much time as a large one.
 TOTALS = {"1m": soak(16, 4), "4k": soak(2, 8)}
 PATTERNS = ("write", "randwrite")
