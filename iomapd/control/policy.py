@@ -74,6 +74,10 @@ def wanted(need: Need, layout: LayoutRecord, width: int) -> list[Wish]:
     tail = need.end >= need.size
     if tail and need.start <= round_up(need.size, BLOCK) and need.size >= row:
         return _append(need, layout, row)
+    if tail and need.size > 0 and need.start == round_up(need.size, BLOCK) and need.end <= row:
+        # Small appends: the rest of the unit at once, or each would be an extent.
+        end = max(need.end, min(round_up(need.end, layout.unit), need.hole_end))
+        return [Wish(need.start, end, wide=False, speculative=end > need.end)]
     wishes: list[Wish] = []
     start, end = need.start, need.end
     if start % row:

@@ -144,24 +144,31 @@ class Programs:
         """
         if self._built_in:
             return True
-        loaded = self._load(layout.program)
-        key = (layout.id, nr_strips, strip_length, seed if loaded.admission.uses_seed else 0)
-        proof = self._proofs.get(key)
-        if proof is None:
-            proof = self._prove(loaded, layout, key)
+        proof = self._prove(layout, nr_strips, strip_length, seed)
         if proof.ok or proof.declined:
             return proof.ok
         name = self.rows[layout.program].name
         raise BadMappingError(f"program {name}: {proof.sentence}")
 
-    def _prove(
-        self, loaded: LoadedProgram, layout: LayoutRecord, key: tuple[int, int, int, int]
-    ) -> Proof:
-        _, nr_strips, strip_length, seed = key
-        proof = self._proof(loaded, layout, nr_strips, strip_length, seed)
-        self._proofs[key] = proof
-        if len(self._proofs) > PROOFS_KEPT:
-            self._proofs.popitem(last=False)
+    def can_cut(self, extent: Extent) -> bool:
+        """Tell whether *extent* may lose its last rows: by its own proof, not by a ladder's.
+
+        The first k rows of the file must lie in the first k units of every strip.
+        """
+        if self._built_in or len(extent.strips) == 1:
+            return True
+        layout = self.layouts[extent.layout]
+        proof = self._prove(layout, len(extent.strips), extent.strip_length, extent.seed)
+        return proof.prefix
+
+    def _prove(self, layout: LayoutRecord, nr_strips: int, strip_length: int, seed: int) -> Proof:
+        loaded = self._load(layout.program)
+        key = (layout.id, nr_strips, strip_length, seed if loaded.admission.uses_seed else 0)
+        proof = self._proofs.get(key)
+        if proof is None:
+            proof = self._proofs[key] = self._proof(loaded, layout, nr_strips, strip_length, seed)
+            if len(self._proofs) > PROOFS_KEPT:
+                self._proofs.popitem(last=False)
         return proof
 
     def try_out(self, loaded: LoadedProgram, layout: LayoutRecord, nr_strips: int) -> Proof:

@@ -100,11 +100,7 @@ class Room:
         Whole rows only, and whole extents of programs that are not prefix programs.
         """
         extents = self._core.store.space.extents(inode.ino, end, FILE_END, -1)
-        return plan_cut(extents, end, self._is_prefix)
-
-    def _is_prefix(self, extent: Extent) -> bool:
-        """Tell whether *extent* may be cut after any row."""
-        return len(extent.strips) == 1 or self._core.programs.is_prefix(extent.layout)
+        return plan_cut(extents, end, self._core.programs.can_cut)
 
     def publish_cut(self, inode: Inode, end: int, kept: list[Extent]) -> None:
         """Make a committed cut visible in the cache."""
@@ -127,7 +123,7 @@ class Room:
         ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
-        gone, kept, spaces = plan_cut(ahead, needed, self._is_prefix)
+        gone, kept, spaces = plan_cut(ahead, needed, self._core.programs.can_cut)
         cut = {extent.offset for extent in gone + kept}
         settled = [e.trimmed(e.length) for e in ahead if e.offset not in cut]
         with core.operation():
@@ -158,11 +154,11 @@ class Room:
 
 
 def plan_cut(
-    extents: Iterable[Extent], end: int, is_prefix: Callable[[Extent], bool]
+    extents: Iterable[Extent], end: int, can_cut: Callable[[Extent], bool]
 ) -> tuple[list[Extent], list[Extent], list[Space]]:
     """Split *extents* at *end* (bytes): ``(gone, kept shorter, freed space)``.
 
-    Extents of prefix programs are cut after a row, the others stay or go whole.
+    Extents that *can_cut* are cut after a row, the others stay or go whole.
     """
     gone: list[Extent] = []
     kept: list[Extent] = []
@@ -175,7 +171,7 @@ def plan_cut(
             gone.append(extent)
             spaces.extend(extent.spaces())
             continue
-        if not is_prefix(extent):
+        if not can_cut(extent):
             continue
         shorter = extent.trimmed(keep)
         kept.append(shorter)

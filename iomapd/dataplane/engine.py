@@ -41,17 +41,22 @@ class EngineCounters:
     refused: int = 0
 
 
-@dataclass(frozen=True, slots=True)
 class EncodedExtent:
-    """An extent as compiled code reads it; *words* must live as long as it is in use."""
+    """An extent as compiled code reads it; keep it as long as that may happen.
 
-    words: array[int]
-    program: str
+    Attributes:
+        addr: address of the words.
+        program: name of its program, for messages.
+        answered_by: the `EngineCounters` field that its answers count for.
+    """
 
-    @property
-    def addr(self) -> int:
-        """Address of the words."""
-        return self.words.buffer_info()[0]
+    __slots__ = ("_words", "addr", "answered_by", "program")
+
+    def __init__(self, words: array[int], program: str, answered_by: str) -> None:
+        self._words = words
+        self.addr = words.buffer_info()[0]
+        self.program = program
+        self.answered_by = answered_by
 
 
 def encode(
@@ -71,7 +76,9 @@ def encode(
         extent.strip_alloc, extent.seed, program,
     ]  # fmt: skip
     strips = [word for strip in extent.strips for word in (strip.member, strip.addr)]
-    return EncodedExtent(array("q", [*head, *padded, *strips]), name)
+    asked = "program" if program else "formula"
+    answered_by = asked if len(extent.strips) > 1 else "linear"
+    return EncodedExtent(array("q", [*head, *padded, *strips]), name, answered_by)
 
 
 class MapEngine:
@@ -81,6 +88,8 @@ class MapEngine:
         self.counters = EngineCounters()
         self._ctx = Region(CTX_SIZE)
         self._out = array("q", bytes(ROOM * PIECE_SIZE))
+        self._out_addr = self._out.buffer_info()[0]
+        self._ctx_addr = self._ctx.addr
         self._map: Callable[..., int] = map_range if interpreted else _compiled()
 
     def pieces(self, extent: EncodedExtent, pos: int, end: int, limit: int = ROOM) -> list[Piece]:
@@ -89,26 +98,18 @@ class MapEngine:
         Raises:
             BadMappingError: the answer breaks the contract; names program and position.
         """
-        out = self._out
-        count = self._map(
-            extent.addr, pos, end, self._ctx.addr, out.buffer_info()[0], min(limit, ROOM)
-        )
+        count = self._map(extent.addr, pos, end, self._ctx_addr, self._out_addr, min(limit, ROOM))
         if count <= 0:
             self.counters.refused += 1
             why = REASONS.get(count, f"answered {count}")
             raise BadMappingError(f"program {extent.program}: {why}, for file position {pos}")
-        self._count(extent, count)
-        flat = out[: 4 * count].tolist()
+        setattr(
+            self.counters, extent.answered_by, getattr(self.counters, extent.answered_by) + count
+        )
+        flat = self._out[: 4 * count].tolist()
+        if count == 1:
+            return [tuple(flat)]
         return list(zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True))
-
-    def _count(self, extent: EncodedExtent, count: int) -> None:
-        _, _, _, nr_strips, _, _, _, program = extent.words[:8]
-        if nr_strips == 1:
-            self.counters.linear += count
-        elif program:
-            self.counters.program += count
-        else:
-            self.counters.formula += count
 
 
 def _compiled() -> Callable[..., int]:

@@ -48,6 +48,13 @@ def test_a_small_file_costs_what_it_holds():
     assert wanted(Need(0, 4096, 0, 1 << 40, 0, 1 << 30), LAYOUT, WIDTH) == [Wish(0, 4096, False)]
 
 
+def test_small_appends_get_the_rest_of_their_unit_at_once():
+    need = Need(4096, 8192, 4096, 1 << 40, 4096, 1 << 30)
+    assert wanted(need, LAYOUT, WIDTH) == [Wish(4096, UNIT, False, speculative=True)]
+    need = Need(UNIT, UNIT + 4096, UNIT, 1 << 40, UNIT, 1 << 30)
+    assert wanted(need, LAYOUT, WIDTH) == [Wish(UNIT, 2 * UNIT, False, speculative=True)]
+
+
 def test_a_write_of_whole_rows_gets_whole_rows():
     assert wanted(Need(0, 2 * ROW, 0, 1 << 40, 0, 1 << 30), LAYOUT, WIDTH) == [
         Wish(0, 2 * ROW, True)
