@@ -103,12 +103,9 @@ class MapEngine:
             self.counters.refused += 1
             why = REASONS.get(count, f"answered {count}")
             raise BadMappingError(f"program {extent.program}: {why}, for file position {pos}")
-        setattr(
-            self.counters, extent.answered_by, getattr(self.counters, extent.answered_by) + count
-        )
+        answered = getattr(self.counters, extent.answered_by)
+        setattr(self.counters, extent.answered_by, answered + count)
         flat = self._out[: 4 * count].tolist()
-        if count == 1:
-            return [tuple(flat)]
         return list(zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True))
 
 

@@ -150,6 +150,32 @@ async def test_the_built_in_formula_is_not_used_for_other_maps(live):
         control.begin()
 
 
+SOMETIMES = """
+from iomapd.abi import HANDLED
+
+def iomap_begin(ctx):
+    unit_index = ctx.pos // ctx.unit
+    row = unit_index // ctx.nr_strips
+    within = ctx.pos - unit_index * ctx.unit
+    ctx.strip = unit_index - row * ctx.nr_strips
+    if ctx.strip_length == 3145728:
+        row = ctx.strip_length // ctx.unit - 1 - row
+    ctx.addr = row * ctx.unit + within
+    ctx.length = ctx.unit - within
+    return HANDLED
+"""
+
+
+async def test_a_cut_trusts_the_extents_own_proof_not_the_ladders(live):
+    await live.layouts.set(live.core.inode(1), program="sometimes", source=SOMETIMES)
+    inode = live.names.make(1, b"f", 0o100644, (0, 0))
+    data = random.Random(5).randbytes(12 * MIB)
+    await live.files.write(inode, 0, data)
+    assert {e.strip_length for e in live.core.store.iter_extents()} == {3 * MIB}
+    await live.files.truncate(inode, 5 * MIB)
+    assert bytes(await live.files.read(inode, 0, 1 << 30)) == data[: 5 * MIB]
+
+
 async def test_extents_of_a_fixed_program_are_kept_or_freed_whole(live):
     await live.layouts.set(live.core.inode(1), program="reverse")
     inode = live.names.make(1, b"f", 0o100644, (0, 0))
