@@ -70,12 +70,14 @@ class AttributeKeeper:
 
     # -- extended attributes
 
-    def xattr(self, inode: Inode, name: bytes) -> bytes:
-        """Return a value; ENODATA when there is none."""
+    def xattr(self, ino: int, name: bytes) -> bytes:
+        """Return a value; ENODATA when there is none.
+
+        ``ls -l`` asks for the ACL of every file: so neither the inode nor, for name
+        spaces that are not ours, the store is looked at.
+        """
         _check_name(name)
-        if name == CAPABILITY and not self._has_capability(inode):
-            raise OSError(errno.ENODATA, "no such attribute")
-        value = self._names.xattr(inode.ino, name)
+        value = self._names.xattr(ino, name)
         if value is None:
             raise OSError(errno.ENODATA, "no such attribute")
         return value

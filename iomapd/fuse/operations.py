@@ -268,12 +268,12 @@ class Operations(pyfuse3.Operations):
     @answers
     async def getxattr(self, inode: int, name: bytes, ctx: Any) -> bytes:
         """Return an extended attribute, or the layout as one."""
+        if name != LAYOUT_XATTR:
+            return self._control.attributes.xattr(inode, name)
         target = self._core.inode(inode)
-        if name == LAYOUT_XATTR:
-            if not stat.S_ISDIR(target.mode) and not stat.S_ISREG(target.mode):
-                raise OSError(errno.ENODATA, "no layout")
-            return self._control.layouts.text(target)
-        return self._control.attributes.xattr(target, name)
+        if not stat.S_ISDIR(target.mode) and not stat.S_ISREG(target.mode):
+            raise OSError(errno.ENODATA, "no layout")
+        return self._control.layouts.text(target)
 
     @answers
     async def setxattr(self, inode: int, name: bytes, value: bytes, ctx: Any) -> None:
