@@ -98,6 +98,19 @@ def _emit_call(typing_context: Any, function: Any, argument: Any) -> Any:
 _call: Any = intrinsic(_emit_call)
 
 
+def _wrapping(method: str) -> Any:
+    """Make the intrinsic of an operation without the promise that it does not overflow."""
+
+    @intrinsic
+    def operate(typing_context: Any, left: Any, right: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, method)(args[0], args[1])
+
+        return types.int64(types.int64, types.int64), generate
+
+    return operate
+
+
 def _division(quick: Callable[..., Any], slow: Callable[..., Any]) -> Any:
     """Make the intrinsic of a division that is *quick* when the divisor is a power of two."""
 
@@ -146,12 +159,12 @@ def _floor_modulo(builder: Any, value: Any, divisor: Any) -> Any:
     return builder.add(rest, builder.select(negative, divisor, _I64(0)))
 
 
-_divide: Any = _division(_shift, _floor_divide)
-_modulo: Any = _division(_mask, _floor_modulo)
-
-
 def _overload_load(twin: Callable[..., Any], native: Any) -> None:
     overload(twin)(lambda addr: lambda addr: native(addr))
+
+
+def _overload_binary(twin: Callable[..., Any], native: Any) -> None:
+    overload(twin)(lambda left, right: lambda left, right: native(left, right))
 
 
 def _overload_store(twin: Callable[..., Any], native: Any) -> None:
@@ -169,8 +182,11 @@ _overload_store(memory.store64, _store(64))
 _overload_load(memory.load_acquire, _load(64, "acquire"))
 _overload_store(memory.store_release, _store(64, "release"))
 overload(memory.fence)(lambda: lambda: _fence())
-overload(integers.divide)(lambda value, divisor: lambda value, divisor: _divide(value, divisor))
-overload(integers.modulo)(lambda value, divisor: lambda value, divisor: _modulo(value, divisor))
+_overload_binary(integers.add, _wrapping("add"))
+_overload_binary(integers.subtract, _wrapping("sub"))
+_overload_binary(integers.multiply, _wrapping("mul"))
+_overload_binary(integers.divide, _division(_shift, _floor_divide))
+_overload_binary(integers.modulo, _division(_mask, _floor_modulo))
 overload(calls.call1)(
     lambda function, argument: lambda function, argument: _call(function, argument)
 )

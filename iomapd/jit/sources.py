@@ -33,7 +33,8 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
         memory.load8, memory.load16, memory.load32, memory.load64,
         memory.store8, memory.store16, memory.store32, memory.store64,
         memory.load_acquire, memory.store_release, memory.fence,
-        calls.call1, integers.divide, integers.modulo, syscalls.syscall,
+        calls.call1, syscalls.syscall,
+        integers.add, integers.subtract, integers.multiply, integers.divide, integers.modulo,
     }
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 """From the tree to text that numba compiles: the only text of a program that is ever executed.
 
 Nothing of the user's text is copied: names get a prefix, numbers are printed from integers,
-operators come from a table.  Inputs of ctx are loaded once at the start, answers are kept in
+operators come from tables.  Inputs of ctx are loaded once at the start, answers are kept in
 variables and stored before the return, so the compiler need not wonder which store changes
 which load.
 
@@ -45,7 +45,7 @@ from iomapd.jit.admission.tree import (
     Return,
     Unary,
 )
-from iomapd.native.integers import divide, modulo
+from iomapd.native.integers import add, divide, modulo, multiply, subtract
 from iomapd.native.memory import load64, store64
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from iomapd.jit.admission.tree import Block, Condition, Expr, Function, ParsedProgram, Stmt
 
 _INDENT: Final = "    "
+# What numba's own operators would get wrong; see native/integers.py.
+_WRAPPING: Final = {"+": "add", "-": "subtract", "*": "multiply"}
 _DIVISIONS: Final = {"//": "divide", "%": "modulo"}  # by fields; constants LLVM does better
 
 
@@ -70,8 +72,7 @@ def functions_of(text: str) -> dict[str, Callable[..., int]]:
         "__name__": "program",
         "load64": load64,
         "store64": store64,
-        "divide": divide,
-        "modulo": modulo,
+        **{function.__name__: function for function in (add, subtract, multiply, divide, modulo)},
     }
     exec(compile(text, "<lowered program>", "exec"), module)
     return {name: module[name] for name in ENTRIES if name in module}
@@ -145,6 +146,8 @@ class _Lowering:
                 return f"({op}{self._value(operand)})"
             case Binary(op=("//" | "%") as op, left=left, right=Field() as right):
                 return f"{_DIVISIONS[op]}({self._value(left)}, {self._value(right)})"
+            case Binary(op=op, left=left, right=right) if op in _WRAPPING:
+                return f"{_WRAPPING[op]}({self._value(left)}, {self._value(right)})"
             case Binary(op=op, left=left, right=right):
                 return f"({self._value(left)} {op} {self._value(right)})"
             case Choice(test=test, then=then, otherwise=otherwise):
