@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 
 from iomapd.jit.admission.limits import ANSWER_MAX, WALL_SECONDS, words_of_death
 from iomapd.jit.admission.proving import Prover
-from iomapd.jit.admission.verdict import FAIL, Admission, Stage
+from iomapd.jit.admission.verdict import FAIL, STAGES, Admission, Stage
 
 _PACKAGES: Final = Path(__file__).parents[3]
 
@@ -151,8 +151,9 @@ class _Collected:
     def examination(self, name: str, text: str, file: str, death: str) -> Examination:
         refused = any(stage.status == FAIL for stage in self.stages)
         facts = self.facts or {}
-        if not refused and (death or not self.code):
-            words = death or "left no code"
+        complete = tuple(stage.name for stage in self.stages) == STAGES and self.code
+        if not refused and (death or not complete):
+            words = death or "was not examined to the end"
             self.stages.append(Stage(self.running, FAIL, f"{file}:1: the program {words}"))
             refused = True
         known = {key: tuple(facts.get(key, ())) for key in ("params", "counters")}
@@ -206,12 +207,19 @@ def _listen(process: subprocess.Popen[bytes], collected: _Collected) -> str:
             return f"took more than {WALL_SECONDS} s"
         data = os.read(fd, 1 << 16)
         if not data:
-            status = process.wait(timeout=max(deadline - time.monotonic(), 1))
-            return words_of_death(status) if status else ""
+            return _words_of_end(process, deadline)
         try:
             collected.feed(data)
         except (ValueError, KeyError, TypeError):
             return "made the examining process talk nonsense"
+
+
+def _words_of_end(process: subprocess.Popen[bytes], deadline: float) -> str:
+    try:
+        status = process.wait(timeout=max(deadline - time.monotonic(), 0))
+    except subprocess.TimeoutExpired:
+        return f"took more than {WALL_SECONDS} s"
+    return words_of_death(status) if status else ""
 
 
 def _environment() -> dict[str, str]:
