@@ -146,7 +146,11 @@ END = '{"end": {}}\n'
         ("echo '{}'", "made the examining process talk nonsense"),
         ("""echo '{"stage": {"name": 1}}'""", "made the examining process talk nonsense"),
         (f"printf '{END}'", "was not examined to the end"),
-        ('yes \'{"begin": "compile"}\'', "made the examining process talk nonsense"),
+        pytest.param(
+            'yes \'{"begin": "compile"}\'',
+            "made the examining process talk nonsense",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_death_is_a_refusal_by_the_running_stage(child_that, script, words):
