@@ -38,7 +38,9 @@ def candidate_directories() -> list[Path]:
     home = os.environ.get("XDG_CACHE_HOME", "")
     cache = Path(home) if home.startswith("/") else Path("~/.cache").expanduser()
     # An account without a home (nobody, many services) still keeps them until the reboot.
-    return [cache / "iomapd", Path(tempfile.gettempdir()) / f"iomapd-{os.geteuid()}"]
+    # Not gettempdir(): it tries to write, and raises in the child that examines a program.
+    temporary = Path(os.environ.get("TMPDIR") or "/tmp")
+    return [cache / "iomapd", temporary / f"iomapd-{os.geteuid()}"]
 
 
 class ObjectStore:

@@ -2,6 +2,7 @@
 """Object files are trusted only when they are ours and whole."""
 
 import os
+import tempfile
 
 import pytest
 
@@ -100,6 +101,18 @@ def test_ordinary_users_have_a_place_without_a_home(monkeypatch, tmp_path):
     first, second = cache.candidate_directories()
     assert first == tmp_path / "iomapd"
     assert second.name == "iomapd-1234"
+
+
+def test_a_process_that_may_write_nothing_is_told_its_places_all_the_same(monkeypatch, tmp_path):
+    """The child that examines programs: an ordinary user's every file was EIO."""
+
+    def probe_fails():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(tempfile, "gettempdir", probe_fails)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert cache.candidate_directories()[-1] == tmp_path / "iomapd-12345"
 
 
 def test_root_keeps_objects_with_the_system(monkeypatch):
