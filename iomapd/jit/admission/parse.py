@@ -157,6 +157,7 @@ class _Functions:
         self._definitions = {node.name: node for node in definitions}
         self._readers: dict[str, ExpressionReader] = {}
         self._read: dict[str, Function] = {}
+        self._depths: dict[str, int] = {}
         self._statements = 0
 
     def program(self, name: str, text: str, doc: str) -> ParsedProgram:
@@ -205,4 +206,8 @@ class _Functions:
             if callee in ENTRIES:
                 self._scope.refuse(node, f"{name} calls {callee}, which only the core calls")
             self._order(callee, (*callers, name), done)
+        depth = max((self._depths[callee] + 1 for callee in self._readers[name].called), default=0)
+        if depth > rules.CALLS_MAX:
+            self._scope.refuse(node, f"calls are nested deeper than {rules.CALLS_MAX}")
+        self._depths[name] = depth
         done[name] = self._read[name]

@@ -13,8 +13,12 @@ from typing import Final
 STATEMENTS_MAX: Final = 200
 """Most statements in a program."""
 
-DEPTH_MAX: Final = 64
+DEPTH_MAX: Final = 40
 """Deepest nesting of statements and expressions together."""
+
+CALLS_MAX: Final = 8
+"""Deepest nesting of calls.  With `DEPTH_MAX` it bounds what the interpreter recurses, two Python
+frames per level, to less than Python's own limit of 1000."""
 
 PARAMETERS_MAX: Final = 8
 """Most parameters of a function, and most arguments of min and max."""

@@ -10,10 +10,18 @@ from hypothesis import strategies as st
 
 from iomapd.abi.program import CTX_WORDS, END_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
+from iomapd.errors import ProgramError
 from iomapd.jit.admission import interpret, parse_program
 from iomapd.jit.admission.interpret import wrap
 from tests.jit.admission.sources import EVERYTHING, RAID0
 
+ENTRY = """
+def iomap_begin(ctx):
+    ctx.strip = 0
+    ctx.addr = 0
+    ctx.length = 0
+    return 1
+"""
 LOWEST = -(2**63)
 HIGHEST = 2**63 - 1
 WORD = st.integers(LOWEST, HIGHEST)
@@ -121,6 +129,19 @@ def test_a_shipped_program_means_what_python_says(name, unit, nr_strips, rows, s
     status = runpy.run_path(str(path))["iomap_begin"](ctx)
     assert interpret(program)(words) == status == 1
     assert words[14:17] == [ctx.strip, ctx.addr, ctx.length]
+
+
+def test_the_deepest_program_fits_the_interpreter():
+    # min takes more Python frames than a sum, but brackets end before the depth does.
+    deepest = "min(1, " * 14 + "x + " * 18 + "{}" + ")" * 14
+    functions = [f"def f8(x):\n    return {deepest.format('x')}\n"]
+    for n in range(1, 8):
+        functions.append(f"def f{n}(x):\n    return {deepest.format(f'f{n + 1}(x)')}\n")
+    text = "".join(functions) + ENTRY.replace("= 0", "= f1(ctx.pos)", 1)
+    words = [0] * NR_WORDS
+    assert interpret(parse_program("made", text, "made.py"))(words) == 1
+    with pytest.raises(ProgramError, match="nested deeper than 40"):
+        parse_program("made", text.replace("x + x", "x + x + x + x"), "made.py")
 
 
 def test_an_unknown_entry_is_a_key_error():

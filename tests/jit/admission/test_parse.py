@@ -86,7 +86,7 @@ def test_named_constants_divide_and_bound_loops():
 def test_longest_and_deepest_that_is_allowed():
     assert begin("x = 1\n" * 199).statements == 200
     assert begin("x = " + "(" * 16 + "1" + ")" * 16)
-    assert begin("x = ctx.pos" + " + 1" * 50)
+    assert begin("x = ctx.pos" + " + 1" * 30)
 
 
 @pytest.mark.parametrize("text", ["x = 1;y = 2", "if ctx.pos: x = 1"])

@@ -4,10 +4,11 @@
 from tests.programs.hostile.case import beside, inside
 
 
-def doubling(depth):
-    """Functions of which each calls the one before twice."""
+def tripling(depth):
+    """Functions of which each calls the one before three times."""
     lines = ["def f0(x):\n    return x + 1\n"]
-    lines += [f"def f{n}(x):\n    return f{n - 1}(f{n - 1}(x))\n" for n in range(1, depth)]
+    for n in range(1, depth):
+        lines.append(f"def f{n}(x):\n    return f{n - 1}(f{n - 1}(f{n - 1}(x)))\n")
     return "".join(lines)
 
 
@@ -33,7 +34,11 @@ SIZES = [
            line=-6, stage="bounded"),
     inside("an empty loop in a loop", "iomap_begin may take ",
            "for i in range(70):\n    for j in range(70):\n        pass", line=-6, stage="bounded"),
-    beside("calls that double", "f9 becomes ", doubling(40), line=19, stage="bounded"),
+    beside("calls that triple", "f6 becomes 2914 operations", tripling(9), line=13,
+           stage="bounded"),
+    beside("calls of calls of calls", "calls are nested deeper than 8",
+           "".join(f"def f{n}(x):\n    return f{n - 1}(x)\n" for n in range(150, 0, -1))
+           + "def f0(x):\n    return x\n", line=283),
     beside("code that multiplies", "f3 becomes ", choosing(8), line=39, stage="bounded"),
     inside("201 statements", "a program has at most 200 statements", "x = 1\n" * 194, line=-6),
 ]  # fmt: skip
