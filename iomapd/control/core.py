@@ -91,10 +91,7 @@ class Core:
         self.table = InodeTable(store.names.inode)
         places = PlaceCache()
         self.cache = ExtentCache(follower=places)
-        self.space, self.problems = rebuild(
-            self.data_size_of,
-            ((e.ino, member, span) for e in store.iter_extents() for member, span in e.spaces()),
-        )
+        self.space, self.problems = rebuild(self.data_size_of, store.space.owned())
         self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
         self.engine = MapEngine()
         self.ends = Ends(self.programs, self.slow)

@@ -71,14 +71,17 @@ class Programs:
         A program that is refused costs only its own files: they give EIO.
 
         Raises:
-            ProgramError: the built-in formula is asked for and a live program's
-                map is another one.
+            ProgramError: it is the volume's own program, without which next to
+                nothing could be served; or the built-in formula is asked for and a
+                live program's map is another one.
         """
         for layout in (self.layouts[number] for number in self._store.live_layouts()):
             name = self.rows[layout.program].name
             try:
                 loaded = self._load(layout.program)
             except ProgramError as exc:
+                if layout.id == self._store.root_layout:
+                    raise ProgramError(f"program {name} of the volume: {exc}") from None
                 log.error("program %s: %s; its files give EIO", name, exc)
                 continue
             # Extents of one strip ask no program.

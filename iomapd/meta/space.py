@@ -107,6 +107,15 @@ class Space:
         for row in self._execute(f"SELECT {_COLUMNS} {_FROM} {where} ORDER BY ino,start", values):
             yield _decode(row)
 
+    def owned(self) -> Iterator[tuple[int, int, Range]]:
+        """Iterate over ``(ino, member id, (start, end))`` of every strip, bytes.
+
+        Without making extents of the rows: a mount looks at all of them.
+        """
+        for ino, length, strips in self._execute("SELECT ino,strip_alloc,strips FROM extent"):
+            for member, addr in _PAIR.iter_unpack(strips):
+                yield ino, member, (addr, addr + length)
+
     def speculative_inodes(self) -> list[int]:
         """Return the inodes that own speculative extents."""
         return [r[0] for r in self._execute("SELECT DISTINCT ino FROM extent WHERE speculative=1")]

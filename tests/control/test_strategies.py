@@ -150,6 +150,13 @@ async def test_the_built_in_formula_is_not_used_for_other_maps(live):
         control.begin()
 
 
+def test_a_mount_that_could_serve_next_to_nothing_is_refused(tmp_path):
+    control = make_control(tmp_path / "s.db", source="def iomap_begin(ctx):\n    return 1 / 0\n")
+    with pytest.raises(ProgramError, match="program raid0 of the volume"):
+        control.begin()
+    close(control)
+
+
 SOMETIMES = """
 from iomapd.abi import HANDLED
 
