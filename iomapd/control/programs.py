@@ -58,7 +58,7 @@ class Programs:
         self._built_in = built_in
         self.rows = store.programs()
         self.layouts = store.layouts()
-        self._loaded: dict[int, LoadedProgram] = {}
+        self._loaded: dict[tuple[int, tuple[int, ...]], LoadedProgram] = {}
         self._refused: dict[int, str] = {}
         self._proofs: OrderedDict[tuple[int, int, int, int], Proof] = OrderedDict()
         self._prover: Prover | None = None
@@ -75,10 +75,13 @@ class Programs:
                 nothing could be served; or the built-in formula is asked for and a
                 live program's map is another one.
         """
+        if not self._built_in:
+            # Compiling it, on a cold cache, belongs here and not into a write.
+            self._prover = Prover()
         for layout in (self.layouts[number] for number in self._store.live_layouts()):
             name = self.rows[layout.program].name
             try:
-                loaded = self._load(layout.program)
+                loaded = self._load(layout)
             except ProgramError as exc:
                 if layout.id == self._store.root_layout:
                     raise ProgramError(f"program {name} of the volume: {exc}") from None
@@ -91,18 +94,22 @@ class Programs:
                     "directories use it; mount with mapper=program"
                 )
 
-    def _load(self, number: int) -> LoadedProgram:
-        if number in self._refused:
-            raise ProgramError(self._refused[number])
-        loaded = self._loaded.get(number)
+    def _load(self, layout: LayoutRecord) -> LoadedProgram:
+        """Return the code of *layout*'s program, examined with the layout's parameters."""
+        key = (layout.program, layout.params)
+        if layout.program in self._refused:
+            raise ProgramError(self._refused[layout.program])
+        loaded = self._loaded.get(key)
         if loaded is None:
-            row = self.rows[number]
+            row = self.rows[layout.program]
             try:
                 loaded = load_program(row.name, row.source, row.name)
+                if loaded.admission.params:
+                    loaded = load_program(row.name, row.source, row.name, params=layout.params)
             except ProgramError as exc:
-                self._refused[number] = str(exc)
+                self._refused[layout.program] = str(exc)
                 raise
-            self._loaded[number] = loaded
+            self._loaded[key] = loaded
         return loaded
 
     @property
@@ -112,14 +119,14 @@ class Programs:
 
     def behind(self, extent: Extent) -> tuple[int, LoadedProgram]:
         """Return row and code of the program that maps *extent*."""
-        number = self.layouts[extent.layout].program
-        return number, self._load(number)
+        layout = self.layouts[extent.layout]
+        return layout.program, self._load(layout)
 
     def is_prefix(self, layout: int) -> bool:
         """Tell whether extents of *layout* may be made larger than asked and trimmed."""
         if self._built_in:
             return True
-        return bool(self._load(self.layouts[layout].program).admission.prefix)
+        return bool(self._load(self.layouts[layout]).admission.prefix)
 
     def encode(self, extent: Extent) -> EncodedExtent:
         """Lay *extent* out with the code that maps it.
@@ -131,7 +138,7 @@ class Programs:
         row = self.rows[layout.program]
         address = 0
         if len(extent.strips) > 1 and not self._built_in:
-            address = self._load(layout.program).address
+            address = self._load(layout).address
         return encode(extent, layout.params, address, row.name)
 
     # -- proofs
@@ -165,7 +172,7 @@ class Programs:
         return proof.prefix
 
     def _prove(self, layout: LayoutRecord, nr_strips: int, strip_length: int, seed: int) -> Proof:
-        loaded = self._load(layout.program)
+        loaded = self._load(layout)
         key = (layout.id, nr_strips, strip_length, seed if loaded.admission.uses_seed else 0)
         proof = self._proofs.get(key)
         if proof is None:
@@ -225,7 +232,7 @@ class Programs:
             )
         return loaded
 
-    def add(self, source: ProgramSource, loaded: LoadedProgram) -> int:
+    def add(self, source: ProgramSource) -> int:
         """Store an admitted program unless the volume has its text; return its row's id.
 
         Runs inside a transaction of the caller.
@@ -236,7 +243,6 @@ class Programs:
         row = ProgramRecord(0, source.name, PROGRAM_ABI, source.sha256, source.text)
         number = self._store.add_program(row)
         self.rows[number] = replace(row, id=number)
-        self._loaded[number] = loaded
         return number
 
     # -- for people
@@ -268,10 +274,14 @@ class Programs:
         return told
 
     def _class_of(self, number: int) -> str:
-        loaded = self._loaded.get(number)
-        if loaded is None:
+        classes = {
+            "prefix" if loaded.admission.prefix else "fixed"
+            for (program, _), loaded in self._loaded.items()
+            if program == number
+        }
+        if not classes:
             return "refused" if number in self._refused else "not loaded"
-        return "prefix" if loaded.admission.prefix else "fixed"
+        return " or ".join(sorted(classes))  # parameters may decide it
 
     def _differs(self, row: ProgramRecord) -> bool:
         try:
