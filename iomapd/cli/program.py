@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,44 @@ def check(program: ProgramArgument, param: ParamOption = None, json: JsonOption 
         console.echo(_render_check(admission))
     if not admission.accepted:
         raise typer.Exit(REFUSED)
+
+
+@app.command()
+def stats(
+    mountpoint: Annotated[
+        Path,
+        typer.Argument(
+            parser=console.untouched, metavar="MOUNTPOINT", help="Where the volume is mounted."
+        ),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Show what programs of a mounted volume have counted, and what was proved.
+
+    Counters are those that a program names in COUNTERS and raises in
+    iomap_end and iomap_ioend.
+    """
+    from iomapd.tools.admin import request
+
+    found = request(mountpoint, "stats")
+    body = {"answers": found["answers"], **found["programs"]}
+    if json:
+        console.echo_json({"schema": "iomapd.program.stats", "version": 1, **body})
+        return
+    answers, proofs = body["answers"], f"{body['proofs']} extents proved"
+    console.echo(
+        f"answers: {answers['program']} by programs, {answers['formula']} by the built-in "
+        f"formula, {answers['linear']} linear, {answers['refused']} refused; {proofs}, "
+        f"{body['proofs_failed']} refuted, {body['proof_blocks']} blocks in "
+        f"{body['proof_ns'] / 1e6:.1f} ms"
+    )
+    rows = [
+        (program, name, str(count))
+        for program, counters in body["counters"].items()
+        for name, count in counters.items()
+    ]
+    if rows:
+        console.echo(console.table(("PROGRAM", "COUNTER", "COUNT"), rows, left="PROGRAM COUNTER"))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The mapping is part of the volume: an upgraded or edited program moves no byte of old files."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -104,3 +105,27 @@ def test_the_built_in_formula_refuses_by_name_what_maps_otherwise(make_volume):
     assert refused.returncode == 1
     assert "program reverse" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+def test_counters_of_a_program_are_shown(make_volume, tmp_path):
+    volume = make_volume(members=3, unit="64KiB")
+    mine = tmp_path / "mine.py"
+    text = (ROOT / "programs/raid0.py").read_text()
+    counting = 'COUNTERS = ("writes",)\n\n\ndef iomap_begin'
+    ends = """
+
+def iomap_end(ctx):
+    if ctx.opflags == 1:
+        ctx.writes = 1
+    return HANDLED
+"""
+    mine.write_text(text.replace("def iomap_begin", counting) + ends)
+    volume.cli("layout", "set", volume.mnt, "--program", mine)
+    (volume.mnt / "f").write_bytes(tagged.content(1, 4 * MIB))
+    shown = volume.cli("program", "stats", volume.mnt).stdout
+    assert "by programs" in shown
+    counted = json.loads(volume.cli("program", "stats", "--json", volume.mnt).stdout)
+    ((name, counters),) = counted["counters"].items()
+    assert name.startswith("mine@")
+    assert counters["writes"] > 0
+    assert counted["proofs"] > 0
