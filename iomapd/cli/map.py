@@ -37,11 +37,18 @@ def _render(file: Path, body: dict[str, Any]) -> str:
     headline = (
         f"{file}: {format_size(body['size'])} in {len(extents)} "
         f"{'piece' if len(extents) == 1 else 'pieces'} on {len(members)} "
-        f"{'member' if len(members) == 1 else 'members'}"
+        f"{'member' if len(members) == 1 else 'members'}{_placed_by(extents)}"
     )
     head = ("OFFSET", "LENGTH", "TYPE", "MEMBER", "ADDRESS", "PATH")
     rows = [_row(extent) for extent in extents]
     return f"{headline}\n{console.table(head, rows, left='TYPE PATH')}" if rows else headline
+
+
+def _placed_by(extents: list[dict[str, Any]]) -> str:
+    """Name the programs that placed the pieces; pieces of single strips were placed by none."""
+    programs = {(e["program"], e["sha256"][:12]) for e in extents if e.get("program")}
+    named = ", ".join(f"{name} ({digest})" for name, digest in sorted(programs))
+    return f", by {named}" if named else ""
 
 
 def _row(extent: dict[str, Any]) -> tuple[object, ...]:
