@@ -19,9 +19,6 @@ from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
 
-from iomapd.abi.units import BLOCK
-from iomapd.geometry.ranges import round_down
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -141,11 +138,6 @@ class FreeSpace:
     def unsettle(self, spaces: list[Space]) -> None:
         """Keep what `take_held` handed out held: its point failed."""
         self._held.extend(spaces)
-
-    def largest_strip(self, granule: int) -> int:
-        """Return the longest strip some member can give, bytes, a multiple of *granule*."""
-        longest = max((space.largest() for space in self.members.values()), default=0)
-        return round_down(longest, max(granule, BLOCK))
 
 
 def rebuild(

@@ -67,7 +67,6 @@ class _Round:
 
     done: trio.Event = field(default_factory=trio.Event)
     error: OSError | None = None
-    failed_inodes: set[int] = field(default_factory=set)
 
 
 class Points:

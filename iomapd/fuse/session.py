@@ -39,8 +39,3 @@ class Session:
     def close(self) -> None:
         """Free the session; the mount is the transport's business."""
         pyfuse3.close(unmount=False)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what serves FUSE here."""
-    return {"pyfuse3": str(pyfuse3.__version__)}

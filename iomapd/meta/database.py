@@ -26,7 +26,7 @@ import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copyfile, rmtree
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iomapd.errors import StoreBusyError, StoreError, StoreMissingError
 from iomapd.meta.schema import APPLICATION_ID, SCHEMA_VERSION
@@ -248,8 +248,3 @@ def _holder(path: Path) -> str:
     except (OSError, IndexError):
         pass
     return ""
-
-
-def rows(connection: sqlite3.Connection, sql: str, *values: Any) -> Iterator[tuple[Any, ...]]:
-    """Iterate over the rows of a query."""
-    return iter(connection.execute(sql, values))

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from iomapd.abi import FALLBACK, HANDLED
 from iomapd.abi.program import CTX_ADDR, CTX_LENGTH, CTX_POS, CTX_STRIP, CTX_UNIT
 from iomapd.dataplane.engine import MapEngine, encode
-from iomapd.dataplane.pieces import map_extent
 from iomapd.errors import BadMappingError
 from iomapd.mapping.extent import Extent, Strip
 from iomapd.native.calls import ENTRY
 from iomapd.native.memory import load64, store64
-from tests.dataplane.test_pieces import UNIT, extents
+from tests.dataplane.test_pieces import UNIT, extents, units
 
 EXTENT = Extent(1, 40960, 4 * UNIT, 1, UNIT, 1, 2 * UNIT, 2 * UNIT, (Strip(1, 0), Strip(2, 0)))
 ENGINES = {"interpreted": MapEngine(interpreted=True), "compiled": MapEngine()}
@@ -48,7 +47,7 @@ def test_the_built_in_formula_maps_like_the_reference(how, extent, data):
     pos = data.draw(st.integers(extent.offset, extent.end - 1))
     end = data.draw(st.integers(pos + 1, extent.end))
     pieces = ENGINES[how].pieces(encode(extent), pos, end)
-    expected = list(map_extent(extent, pos, end))
+    expected = list(units(extent, pos, end))
     if len(extent.strips) > 1:
         assert pieces == expected
     else:

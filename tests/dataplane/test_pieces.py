@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iomapd.abi.mapping import MappingType
-from iomapd.dataplane.pieces import gather, map_extent, map_pos
+from iomapd.dataplane.pieces import gather
 from iomapd.mapping.contract import check_answer
 from iomapd.mapping.extent import Extent, Strip
+from tests.dataplane.mapping import map_extent, map_pos
 
 UNIT = 8192
 
@@ -27,6 +28,14 @@ def reference(extent, pos):
     row, strip = divmod(unit_index, len(extent.strips))
     home = extent.strips[strip]
     return home.member, home.addr + row * UNIT + within
+
+
+def units(extent, pos, end):
+    """Where the reference puts ``[pos, end)``, unit by unit."""
+    while pos < end:
+        stop = min(end, pos + UNIT - (pos - extent.offset) % UNIT)
+        yield (*reference(extent, pos), pos, stop)
+        pos = stop
 
 
 @given(extents(), st.data())

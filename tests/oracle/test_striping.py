@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from iomapd.abi.shipped import shipped_dir
 from iomapd.abi.units import BLOCK
-from iomapd.dataplane.pieces import gather, map_extent, map_pos
+from iomapd.dataplane.pieces import gather
 from iomapd.geometry.stripes import locate
 from iomapd.mapping.extent import Extent, Strip, check_extent
+from tests.dataplane.mapping import map_extent, map_pos
 
 
 def deal(data, unit, nr_strips):
