@@ -26,6 +26,20 @@ def fail_flushes_of(monkeypatch, fd):
     monkeypatch.setattr(os, "fdatasync", fdatasync)
 
 
+def stall_flushes(control, monkeypatch):
+    """Make flushes wait; return the events "one has begun" and "go on"."""
+    entered, go_on = trio.Event(), trio.Event()
+    flush = control.core.io.flush
+
+    async def slow(members):
+        entered.set()
+        await go_on.wait()
+        return await flush(members)
+
+    monkeypatch.setattr(control.core.io, "flush", slow)
+    return entered, go_on
+
+
 async def test_many_waiters_share_one_point(live):
     inode = new_file(live)
     await live.files.write(inode, 0, b"x" * 4096)
@@ -36,15 +50,7 @@ async def test_many_waiters_share_one_point(live):
 
 
 async def test_who_asks_during_a_point_waits_for_the_next(live, monkeypatch):
-    entered, go_on = trio.Event(), trio.Event()
-    flush = live.core.io.flush
-
-    async def slow(members):
-        entered.set()
-        await go_on.wait()
-        return await flush(members)
-
-    monkeypatch.setattr(live.core.io, "flush", slow)
+    entered, go_on = stall_flushes(live, monkeypatch)
     inode = new_file(live)
     await live.files.write(inode, 0, b"1" * 4096)
     async with trio.open_nursery() as nursery:
@@ -117,17 +123,9 @@ async def test_a_store_that_cannot_flush_fails_every_fsync_and_frees_nothing(liv
 
 
 async def test_a_file_removed_during_a_point_stays_removed(live, monkeypatch):
-    entered, go_on = trio.Event(), trio.Event()
-    flush = live.core.io.flush
-
-    async def slow(members):
-        entered.set()
-        await go_on.wait()
-        return await flush(members)
-
     inode = new_file(live)
     await live.files.write(inode, 0, b"1" * MIB)
-    monkeypatch.setattr(live.core.io, "flush", slow)
+    entered, go_on = stall_flushes(live, monkeypatch)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(live.points.make)
         await entered.wait()
@@ -139,17 +137,9 @@ async def test_a_file_removed_during_a_point_stays_removed(live, monkeypatch):
 
 
 async def test_an_inode_in_a_point_is_not_evicted_with_its_old_size(live, monkeypatch):
-    entered, go_on = trio.Event(), trio.Event()
-    flush = live.core.io.flush
-
-    async def slow(members):
-        entered.set()
-        await go_on.wait()
-        return await flush(members)
-
     inode = new_file(live)
     await live.files.write(inode, 0, b"1" * 5000)
-    monkeypatch.setattr(live.core.io, "flush", slow)
+    entered, go_on = stall_flushes(live, monkeypatch)
     live.core.table._max_clean = 2
     async with trio.open_nursery() as nursery:
         nursery.start_soon(live.points.make)
@@ -185,15 +175,7 @@ async def test_an_fsync_during_an_fdatasync_waits_for_the_data_too(live, monkeyp
 
 
 async def test_an_unmount_during_a_point_loses_nothing(control, monkeypatch):
-    entered, go_on = trio.Event(), trio.Event()
-    flush = control.core.io.flush
-
-    async def slow(members):
-        entered.set()
-        await go_on.wait()
-        return await flush(members)
-
-    monkeypatch.setattr(control.core.io, "flush", slow)
+    entered, go_on = stall_flushes(control, monkeypatch)
     inode = new_file(control)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(control.points.run)
