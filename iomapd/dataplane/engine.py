@@ -60,7 +60,11 @@ class EncodedExtent:
 
 
 def encode(
-    extent: Extent, params: Sequence[int] = (), program: int = 0, name: str = "raid0"
+    extent: Extent,
+    params: Sequence[int] = (),
+    program: int = 0,
+    name: str = "raid0",
+    marks: tuple[int, int] = (0, 0),
 ) -> EncodedExtent:
     """Lay an extent out as `find` describes.
 
@@ -69,6 +73,7 @@ def encode(
         params: the layout's parameters, up to 8.
         program: address of the compiled program; 0 = the built-in raid0 formula.
         name: what to call the program when its answer is refused.
+        marks: addresses of the bitmaps written and fresh; zeros when all is written.
     """
     padded = [*params, *(0,) * (NR_PARAMS - len(params))]
     head = [
@@ -78,7 +83,7 @@ def encode(
     strips = [word for strip in extent.strips for word in (strip.member, strip.addr)]
     asked = "program" if program else "formula"
     answered_by = asked if len(extent.strips) > 1 else "linear"
-    return EncodedExtent(array("q", [*head, *padded, *strips]), name, answered_by)
+    return EncodedExtent(array("q", [*head, *padded, *marks, *strips]), name, answered_by)
 
 
 class MapEngine:

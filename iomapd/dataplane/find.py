@@ -15,7 +15,9 @@ as 64-bit signed words:
        6  seed          the ino that made the extent
        7  program       address of the compiled program; 0 = the built-in raid0 formula
     8-15  p0..p7        the layout's parameters
-     16-  strips        (member id, addr in its data area) per strip
+      16  marks         address of the written bitmap, see `cache.marks`; 0 = all written
+      17  fresh         address of the fresh bitmap; 0 = none
+     18-  strips        (member id, addr in its data area) per strip
 
 and a piece of the answer as four: member, addr, start, end (file positions).
 
@@ -58,7 +60,9 @@ STRIP_ALLOC: Final = 40
 SEED: Final = 48
 PROGRAM: Final = 56
 PARAMS: Final = 64
-STRIPS: Final = 128
+MARKS: Final = 128
+FRESH: Final = 136
+STRIPS: Final = 144
 
 STRIP_SIZE: Final = 16
 PIECE_SIZE: Final = 32

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from iomapd.native import calls, integers, memory, syscalls
+from iomapd.native import bits, calls, integers, memory, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,71 @@ def _emit_fence(typing_context: Any) -> Any:
 
 
 _fence: Any = intrinsic(_emit_fence)
+
+
+def _atomic(operation: str) -> Any:
+    """Make the intrinsic of an atomic read-modify-write of a 64-bit word."""
+
+    @intrinsic
+    def modify(typing_context: Any, addr: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            pointer = builder.inttoptr(args[0], _I64.as_pointer())
+            return builder.atomic_rmw(operation, pointer, args[1], "seq_cst")
+
+        return types.int64(types.int64, types.int64), generate
+
+    return modify
+
+
+def _emit_copy(typing_context: Any, to: Any, source: Any, size: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        intrinsic_function = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, _I64])
+        to, source = (builder.inttoptr(value, byte) for value in args[:2])
+        builder.call(intrinsic_function, [to, source, args[2], ir.IntType(1)(0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+_copy: Any = intrinsic(_emit_copy)
+
+
+def _emit_clear(typing_context: Any, addr: Any, size: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8)
+        intrinsic_function = builder.module.declare_intrinsic(
+            "llvm.memset", [byte.as_pointer(), _I64]
+        )
+        start = builder.inttoptr(args[0], byte.as_pointer())
+        builder.call(intrinsic_function, [start, byte(0), args[1], ir.IntType(1)(0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+_clear: Any = intrinsic(_emit_clear)
+
+
+def _emit_trailing_zeros(typing_context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(0))
+
+    return types.int64(types.int64), generate
+
+
+_trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
+
+
+def _emit_cycles(typing_context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        counter = builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(_I64, ()))
+        return builder.call(counter, [])
+
+    return types.int64(), generate
+
+
+_cycles: Any = intrinsic(_emit_cycles)
 
 
 def _emit_syscall(
@@ -171,6 +236,10 @@ def _overload_store(twin: Callable[..., Any], native: Any) -> None:
     overload(twin)(lambda addr, value: lambda addr, value: native(addr, value))
 
 
+def _overload_modify(twin: Callable[..., Any], native: Any) -> None:
+    overload(twin)(lambda addr, value: lambda addr, value: native(addr, value))
+
+
 _overload_load(memory.load8, _load(8))
 _overload_load(memory.load16, _load(16))
 _overload_load(memory.load32, _load(32))
@@ -182,6 +251,18 @@ _overload_store(memory.store64, _store(64))
 _overload_load(memory.load_acquire, _load(64, "acquire"))
 _overload_store(memory.store_release, _store(64, "release"))
 overload(memory.fence)(lambda: lambda: _fence())
+for _twin, _operation in (
+    (memory.exchange, "xchg"),
+    (memory.fetch_add, "add"),
+    (memory.fetch_or, "or"),
+    (memory.fetch_and, "and"),
+    (memory.fetch_max, "max"),
+):
+    _overload_modify(_twin, _atomic(_operation))
+overload(memory.copy)(lambda to, source, size: lambda to, source, size: _copy(to, source, size))
+overload(memory.clear)(lambda addr, size: lambda addr, size: _clear(addr, size))
+overload(bits.trailing_zeros)(lambda word: lambda word: _trailing_zeros(word))
+overload(bits.cycles)(lambda: lambda: _cycles())
 _overload_binary(integers.add, _wrapping("add"))
 _overload_binary(integers.subtract, _wrapping("sub"))
 _overload_binary(integers.multiply, _wrapping("mul"))

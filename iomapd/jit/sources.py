@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.errors import IomapdError
 from iomapd.jit import machine
-from iomapd.native import calls, integers, memory, syscalls
+from iomapd.native import bits, calls, integers, memory, syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,6 +33,8 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
         memory.load8, memory.load16, memory.load32, memory.load64,
         memory.store8, memory.store16, memory.store32, memory.store64,
         memory.load_acquire, memory.store_release, memory.fence,
+        memory.exchange, memory.fetch_add, memory.fetch_or, memory.fetch_and, memory.fetch_max,
+        memory.copy, memory.clear, bits.trailing_zeros, bits.cycles,
         calls.call1, syscalls.syscall,
         integers.add, integers.subtract, integers.multiply, integers.divide, integers.modulo,
     }

@@ -5,6 +5,10 @@ Interpreted, these functions work through ctypes; compiled, ``jit/natives.py`` r
 one or two machine instructions.  Both do the same to the same bytes, so the interpreter stays
 the oracle of everything built on them.
 
+The functions named ``fetch_*`` and `exchange` are atomic and sequentially consistent among
+compiled threads.  Their twins exclude one another by a lock, not compiled code: an address is
+worked on by one world at a time, or by compiled helpers from both (`jit`).
+
 Addresses and values are plain ints.  Narrow loads are zero-extended; 64-bit loads are signed,
 like every quantity in compiled code.  Stores keep the low bits.  Nothing is checked: a wrong
 address ends the process, in both worlds.
@@ -74,6 +78,56 @@ def store_release(addr: int, value: int) -> None:
     *addr* is a multiple of 8.
     """
     ctypes.c_int64.from_address(addr).value = value
+
+
+def exchange(addr: int, value: int) -> int:
+    """Store *value* at *addr* and return what was there, in one step for all threads."""
+    with _BARRIER:
+        before = load64(addr)
+        store64(addr, value)
+        return before
+
+
+def fetch_add(addr: int, value: int) -> int:
+    """Add *value* to the 64-bit word at *addr* in one step; return what was there."""
+    with _BARRIER:
+        before = load64(addr)
+        store64(addr, before + value)
+        return before
+
+
+def fetch_or(addr: int, mask: int) -> int:
+    """Set the bits of *mask* in the 64-bit word at *addr* in one step; return what was there."""
+    with _BARRIER:
+        before = load64(addr)
+        store64(addr, before | mask)
+        return before
+
+
+def fetch_and(addr: int, mask: int) -> int:
+    """Keep only the bits of *mask* in the word at *addr* in one step; return what was there."""
+    with _BARRIER:
+        before = load64(addr)
+        store64(addr, before & mask)
+        return before
+
+
+def fetch_max(addr: int, value: int) -> int:
+    """Raise the signed word at *addr* to at least *value* in one step; return what was there."""
+    with _BARRIER:
+        before = load64(addr)
+        store64(addr, max(before, value))
+        return before
+
+
+def copy(to: int, source: int, size: int) -> None:
+    """Copy *size* bytes from address *source* to address *to*; they do not overlap."""
+    ctypes.memmove(to, source, size)
+
+
+def clear(addr: int, size: int) -> None:
+    """Set *size* bytes at *addr* to zero."""
+    ctypes.memset(addr, 0, size)
 
 
 def fence() -> None:

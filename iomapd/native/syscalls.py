@@ -17,9 +17,22 @@ from typing import Final
 
 NR_READ: Final = 0
 NR_WRITE: Final = 1
+NR_READV: Final = 19
+NR_WRITEV: Final = 20
 NR_SENDTO: Final = 44
 NR_RECVFROM: Final = 45
+NR_CLOCK_GETTIME: Final = 228
 NR_PPOLL: Final = 271
+NR_PREADV: Final = 295
+NR_PWRITEV: Final = 296
+
+IOV_SIZE: Final = 16
+"""Bytes of a ``struct iovec``: base u64, length u64."""
+
+IOV_MAX: Final = 1024
+"""Entries that one vectored call takes (UIO_MAXIOV)."""
+
+CLOCK_REALTIME_COARSE: Final = 5
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -73,3 +86,23 @@ def ppoll(addr: int, count: int, timeout_addr: int) -> int:
         timeout_addr: address of a ``struct timespec``, or 0 to wait without end.
     """
     return syscall(NR_PPOLL, addr, count, timeout_addr, 0, 0, 0)
+
+
+def writev(fd: int, iov: int, count: int) -> int:
+    """Give what the *count* entries of the ``struct iovec`` array at *iov* describe to *fd*."""
+    return syscall(NR_WRITEV, fd, iov, count, 0, 0, 0)
+
+
+def preadv(fd: int, iov: int, count: int, pos: int) -> int:
+    """Fill the *count* buffers at *iov* from position *pos* of *fd*: `man 2 preadv`."""
+    return syscall(NR_PREADV, fd, iov, count, pos, 0, 0)
+
+
+def pwritev(fd: int, iov: int, count: int, pos: int) -> int:
+    """Write the *count* buffers at *iov* to position *pos* of *fd*: `man 2 pwritev`."""
+    return syscall(NR_PWRITEV, fd, iov, count, pos, 0, 0)
+
+
+def clock_gettime(clock: int, timespec: int) -> int:
+    """Write the time of *clock* to the ``struct timespec`` (s i64, ns i64) at *timespec*."""
+    return syscall(NR_CLOCK_GETTIME, clock, timespec, 0, 0, 0, 0)

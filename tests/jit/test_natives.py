@@ -4,12 +4,21 @@
 import errno
 import os
 import struct
+import threading
 
 import pytest
 
 from iomapd.jit import load_unit
+from iomapd.native.bits import cycles, trailing_zeros
 from iomapd.native.memory import (
+    clear,
+    copy,
+    exchange,
     fence,
+    fetch_add,
+    fetch_and,
+    fetch_max,
+    fetch_or,
     load8,
     load16,
     load32,
@@ -52,7 +61,43 @@ def write_to(fd, addr, size):
     return write(fd, addr, size)
 
 
-FUNCTIONS = [copy_every_width, truncating_stores, read_from, write_to]
+def modify_every_way(target, value):
+    """Fold what each atomic operation found into one number."""
+    store64(target, 5)
+    seen = exchange(target, value)
+    seen = seen * 31 + fetch_add(target, 3)
+    seen = seen * 31 + fetch_or(target, 0x70)
+    seen = seen * 31 + fetch_and(target, ~0x21)
+    seen = seen * 31 + fetch_max(target, 40)
+    seen = seen * 31 + fetch_max(target, 1000)
+    return seen * 31 + load64(target)
+
+
+def copy_and_clear(target, source, size):
+    copy(target, source, size)
+    clear(target + 8, size - 16)
+    return 1
+
+
+def zeros_below(word):
+    return trailing_zeros(word)
+
+
+def time_passes():
+    start = cycles()
+    return 1 if cycles() >= start else 2
+
+
+def add_often(target, times):
+    for _ in range(times):
+        fetch_add(target, 1)
+    return 1
+
+
+FUNCTIONS = [
+    copy_every_width, truncating_stores, read_from, write_to, modify_every_way, copy_and_clear,
+    zeros_below, time_passes, add_often,
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +149,40 @@ def test_system_calls_answer_alike(functions):
     assert functions["write_to"](writer, 8, 4096) == -errno.EFAULT
     os.close(reader)
     os.close(writer)
+
+
+def test_atomic_operations_find_and_leave_the_same(functions):
+    region = Region(4096)
+    for value in (0, 1, 0x21, 39, -1, 2**31):
+        expected = modify_every_way(region.addr, value)
+        assert functions["modify_every_way"](region.addr, value) == expected
+
+
+def test_copy_and_clear_touch_nothing_else(functions):
+    region = Region(4096)
+    region.write(0, bytes(range(1, 101)))
+    region.write(1000, b"\xee" * 100)
+    functions["copy_and_clear"](region.addr + 1010, region.addr, 50)
+    expected = b"\xee" * 10 + bytes(range(1, 9)) + bytes(34) + bytes(range(43, 51)) + b"\xee" * 40
+    assert region.read(1000, 100) == expected
+
+
+@pytest.mark.parametrize("word", [0, 1, 2, 96, -1, -(2**63), 2**62])
+def test_trailing_zeros(functions, word):
+    expected = 64 if word == 0 else len(bin(word)) - len(bin(word).rstrip("0"))
+    assert functions["zeros_below"](word) == expected
+
+
+def test_the_cycle_counter_does_not_run_backwards(functions):
+    assert functions["time_passes"]() == 1
+
+
+def test_two_threads_lose_no_count(compiled):
+    region, times = Region(4096), 2_000_000
+    add = compiled.function("add_often")
+    threads = [threading.Thread(target=add, args=(region.addr, times)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert int.from_bytes(region.read(0, 8), "little") == 2 * times

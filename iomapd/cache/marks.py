@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Content marks as bitmaps, one pair per extent that is not fully written.
+
+    OFFSET  FIELD      MEANING
+         0  ino        whose marks
+         8  offset     file offset of bit 0, bytes; a multiple of 4 KiB
+        16  nr_blocks  bits
+        24  next       arena offset of the inode's next pair, 0 = none
+        32  -          reserved, zero, to 64
+        64  written    one bit per 4 KiB block of the file, rounded up to 64 bytes
+         ?  fresh      the same again: written, and not yet put into the store
+
+A bit is set after its member I/O is over, never before, ``written`` first: what reads the block
+from then on reads new data.  ``fresh`` is what a killed server leaves to the next: its bits go
+only when the store has them.  Bits are set by atomic operations, since lanes share words.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from iomapd.abi.units import BLOCK
+from iomapd.native.bits import trailing_zeros
+from iomapd.native.memory import fetch_and, fetch_or, load64
+
+PAIR_INO: Final = 0
+PAIR_OFFSET: Final = 8
+PAIR_BLOCKS: Final = 16
+PAIR_NEXT: Final = 24
+PAIR_HEADER: Final = 64
+LINE: Final = 64
+
+NONE: Final = -1
+DONE: Final = 1
+
+
+def bitmap_size(nr_blocks: int) -> int:
+    """Return the bytes of one bitmap of *nr_blocks* bits."""
+    return (nr_blocks + 8 * LINE - 1) // (8 * LINE) * LINE
+
+
+def mask_of(first: int, last: int) -> int:
+    """Return a word with bits [first, last) set, ``0 <= first < last <= 64``."""
+    high = -1 if last == 64 else (1 << last) - 1
+    return high & ~((1 << first) - 1)
+
+
+def mark(written: int, fresh: int, first: int, last: int) -> int:
+    """Set bits [first, last) in *written*, and in *fresh* those that were not set before.
+
+    Returns:
+        How many words had news, plus one: never zero.
+    """
+    news = 1
+    index = first
+    while index < last:
+        base = index & ~63
+        mask = mask_of(index - base, min(last - base, 64))
+        at = base >> 3
+        before = fetch_or(written + at, mask)
+        if mask & ~before:
+            fetch_or(fresh + at, mask & ~before)
+            news += 1
+        index = base + 64
+    return news
+
+
+def unmark(bitmap: int, first: int, last: int) -> int:
+    """Clear bits [first, last); DONE."""
+    index = first
+    while index < last:
+        base = index & ~63
+        fetch_and(bitmap + (base >> 3), ~mask_of(index - base, min(last - base, 64)))
+        index = base + 64
+    return DONE
+
+
+def next_set(bitmap: int, first: int, last: int) -> int:
+    """Return the first set bit in [first, last), or *last*."""
+    return _next(bitmap, first, last, 0)
+
+
+def next_clear(bitmap: int, first: int, last: int) -> int:
+    """Return the first clear bit in [first, last), or *last*."""
+    return _next(bitmap, first, last, -1)
+
+
+def _next(bitmap: int, first: int, last: int, flip: int) -> int:
+    index = first
+    while index < last:
+        base = index & ~63
+        word = (load64(bitmap + (base >> 3)) ^ flip) & mask_of(index - base, 64)
+        if word != 0:
+            return min(base + trailing_zeros(word), last)
+        index = base + 64
+    return last
+
+
+def first_block(offset: int, pos: int) -> int:
+    """Return the bit of the block that holds file position *pos*."""
+    return (pos - offset) // BLOCK
+
+
+def last_block(offset: int, end: int) -> int:
+    """Return one past the bit of the block that holds the byte before *end*."""
+    return (end - offset + BLOCK - 1) // BLOCK
