@@ -41,8 +41,8 @@ def bitmap_size(nr_blocks: int) -> int:
 
 def mask_of(first: int, last: int) -> int:
     """Return a word with bits [first, last) set, ``0 <= first < last <= 64``."""
-    high = -1 if last == 64 else (1 << last) - 1
-    return high & ~((1 << first) - 1)
+    below_last = -1 if last == 64 else ~(-1 << last)
+    return below_last & (-1 << first)
 
 
 def mark(written: int, fresh: int, first: int, last: int) -> int:
