@@ -35,6 +35,7 @@ from typing import Final, NamedTuple
 IN_HEADER_SIZE: Final = 40  # len u32, opcode u32, unique u64, nodeid u64, uid, gid, pid, extlen
 IN_OPCODE: Final = 4
 IN_UNIQUE: Final = 8
+IN_NODEID: Final = 16
 OUT_HEADER_SIZE: Final = 16  # len u32, error i32, unique u64
 OUT_ERROR: Final = 4
 OUT_UNIQUE: Final = 8
@@ -71,6 +72,13 @@ SETATTR_FH: Final = 48
 SETATTR_END: Final = 128
 FATTR_FH: Final = 1 << 6
 FATTR_KILL_SUIDGID: Final = 1 << 11  # truncate or chown by one without CAP_FSETID
+
+# -- READ and WRITE agree: {fh, offset, size u32, *_flags u32, lock_owner, flags u32, padding} -----
+
+IO_OFFSET: Final = 48
+IO_SIZE: Final = 56
+IO_END: Final = 80
+WRITE_OUT_SIZE: Final = 8  # fuse_write_out {size u32, padding u32}
 
 # -- WRITE: fuse_write_in {fh, offset, size u32, write_flags u32, lock_owner, flags u32, pad} -----
 

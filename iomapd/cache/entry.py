@@ -37,9 +37,11 @@ from __future__ import annotations
 from typing import Final
 
 from iomapd.native.memory import (
+    exchange,
     fence,
     fetch_add,
     fetch_max,
+    fetch_or,
     load64,
     load_acquire,
     store64,
@@ -172,3 +174,23 @@ def next_dirty(entries: int, nr_entries: int, start: int) -> int:
             return index
         index += 1
     return -1
+
+
+def take(word: int) -> int:
+    """Return the word at address *word* and leave 0 in its place, in one step."""
+    return exchange(word, 0)
+
+
+def add_bits(word: int, bits: int) -> int:
+    """Set *bits* in the word at address *word* in one step; return what was there."""
+    return fetch_or(word, bits)
+
+
+def raise_to(word: int, value: int) -> int:
+    """Raise the word at address *word* to at least *value* in one step; return what was there."""
+    return fetch_max(word, value)
+
+
+def put(word: int, value: int) -> int:
+    """Store *value* in the word at address *word*, fenced; return what was there."""
+    return exchange(word, value)

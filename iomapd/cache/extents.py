@@ -124,6 +124,14 @@ class RecordCache(Generic[R]):
         self._counts["misses"] += 1
         return None
 
+    def around(self, ino: int, pos: int, limit: int) -> list[R]:
+        """Return up to *limit* neighbouring records of *ino*, those around *pos* first.
+
+        In file order; what lies between them is not known.
+        """
+        fork = self._forks.get(ino)
+        return fork.records.around(pos, limit) if fork is not None else []
+
     def cookie(self, ino: int) -> int:
         """Return the validity cookie: it changes with every change of *ino*'s records."""
         fork = self._forks.get(ino)

@@ -21,7 +21,7 @@ from typing import Final
 
 from iomapd.abi.units import BLOCK
 from iomapd.native.bits import trailing_zeros
-from iomapd.native.memory import fetch_and, fetch_or, load64
+from iomapd.native.memory import fetch_and, fetch_or, load64, store64
 
 PAIR_INO: Final = 0
 PAIR_OFFSET: Final = 8
@@ -104,3 +104,27 @@ def first_block(offset: int, pos: int) -> int:
 def last_block(offset: int, end: int) -> int:
     """Return one past the bit of the block that holds the byte before *end*."""
     return (end - offset + BLOCK - 1) // BLOCK
+
+
+def collect_runs(bitmap: int, first: int, last: int, out: int, room: int) -> int:
+    """List runs of set bits in [first, last) as pairs (first bit, one past the last).
+
+    Args:
+        bitmap: its address.
+        first: bit to begin at.
+        last: bit to end before.
+        out: address of room for pairs, 16 bytes each.
+        room: how many pairs fit there, > 0.
+
+    Returns:
+        How many were written, plus one: never zero.  With *room* pairs there may be more.
+    """
+    count = 0
+    start = next_set(bitmap, first, last)
+    while start < last and count < room:
+        end = next_clear(bitmap, start, last)
+        store64(out + 16 * count, start)
+        store64(out + 16 * count + 8, end)
+        count += 1
+        start = next_set(bitmap, end, last)
+    return count + 1

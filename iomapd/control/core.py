@@ -12,19 +12,26 @@ import errno
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from iomapd.cache.board import SlotBoard
 from iomapd.cache.extents import ExtentCache, PlaceCache
-from iomapd.cache.inode import Inode, InodeTable
+from iomapd.cache.inode import Inode
+from iomapd.cache.inodes import InodeTable
+from iomapd.cache.table import SharedTable
 from iomapd.control.ends import Ends
 from iomapd.control.freespace import rebuild
 from iomapd.control.mappers import CachedMapper, StripedMapper, UpcallMapper
+from iomapd.control.marks import Marks
 from iomapd.control.member_io import MemberIO
 from iomapd.control.policy import Maker
 from iomapd.control.programs import Programs
+from iomapd.control.publish import Publisher
+from iomapd.control.slots import Gate
 from iomapd.control.slowpath import SlowPath
 from iomapd.dataplane.engine import MapEngine
 from iomapd.meta.records import InodeRecord
+from iomapd.native.syscalls import CLOCK_REALTIME_COARSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,6 +40,9 @@ if TYPE_CHECKING:
     from iomapd.control.mappers import Mapper
     from iomapd.meta.store import Store
     from iomapd.volume.member import Member
+
+
+MEMBER_BITS: Final = 63  # of a signed word
 
 
 def no_entry(ino: int) -> OSError:
@@ -70,8 +80,10 @@ class Core:
     Attributes:
         store: the metadata store.
         members: in index order.
-        table: inodes in use.
+        shared: entries that lanes see; board: the lanes' slots.
+        table: inodes in use; gate: lets requests in to them.
         cache: extents already known.
+        marks: what is written; publisher: shows lanes what is known.
         space: free space; problems: sentences about extents that overlap.
         slow: range look-ups; maker: makes extents; io: member I/O.
         programs: mapping programs; mapper: the strategy, see `mappers`.
@@ -80,19 +92,32 @@ class Core:
     """
 
     def __init__(
-        self, store: Store, members: Sequence[Member], *, read_only: bool, mapper: str
+        self,
+        store: Store,
+        members: Sequence[Member],
+        *,
+        read_only: bool,
+        mapper: str,
+        shared: SharedTable | None = None,
+        nr_slots: int = 0,
     ) -> None:
         self.store = store
         self.members = list(members)
         self.read_only = read_only
         self.programs = Programs(store, built_in=mapper == "record")
         self.layouts = self.programs.layouts
+        self._index_of = {m.id: m.index for m in self.members}
         self.data_size_of = {m.id: m.data_size for m in self.members}
-        self.table = InodeTable(store.names.inode)
+        self.shared = shared or SharedTable.private()
+        self.board = SlotBoard(nr_slots)
+        self.table = InodeTable(store.names.inode, self.shared, self.board)
+        self.gate = Gate(self.shared, self.board)
         places = PlaceCache()
         self.cache = ExtentCache(follower=places)
         self.space, self.problems = rebuild(self.data_size_of, store.space.owned())
         self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
+        self.marks = Marks(self.table, self.shared, self.slow, store.space)
+        self.publisher = Publisher(self.table, self.board, self.cache, self.marks)
         self.engine = MapEngine()
         self.ends = Ends(self.programs, self.slow)
         self.mapper = self._mapper(mapper, places)
@@ -115,6 +140,14 @@ class Core:
         if inode is None:
             raise no_entry(ino)
         return inode
+
+    def bit_of(self, member: int) -> int:
+        """Return the bit of a member id in `Inode.touched`; from the 64th on they share one."""
+        return 1 << min(self._index_of[member], MEMBER_BITS - 1)
+
+    def members_of(self, bits: int) -> set[int]:
+        """Return the ids of the members that *bits* of `Inode.touched` stand for."""
+        return {member.id for member in self.members if bits & self.bit_of(member.id)}
 
     @contextmanager
     def operation(self) -> Iterator[Operation]:
@@ -142,5 +175,8 @@ class Core:
 
 
 def now_ns() -> int:
-    """Return the time of day, ns since the epoch."""
-    return time.time_ns()
+    """Return the time of day, ns since the epoch, as coarse as the kernel's own file times.
+
+    One clock for all who set times, lanes included: they never run backwards.
+    """
+    return time.clock_gettime_ns(CLOCK_REALTIME_COARSE)

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
+from iomapd.cache.entry import NOT_SHRINKING, SHRINK
 from iomapd.control.buffers import BufferPool
 from iomapd.control.core import now_ns
 from iomapd.control.points import touch
-from iomapd.control.slots import holding, showing
 from iomapd.control.slowpath import FILE_END
 from iomapd.dataplane.pieces import gather
 from iomapd.errors import SpaceError
-from iomapd.geometry.ranges import RangeSet, round_down, round_up
+from iomapd.geometry.ranges import round_down, round_up
 
 if TYPE_CHECKING:
     from typing import Any
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from iomapd.control.points import Points
     from iomapd.control.room import Room
     from iomapd.dataplane.pieces import Run
+    from iomapd.geometry.ranges import RangeSet
 
 DAY_NS = 86_400 * 10**9
 
@@ -52,9 +53,7 @@ class Files:
 
     def marks(self, inode: Inode) -> RangeSet:
         """Return the written blocks of *inode*, loaded on first use."""
-        if inode.written is None:
-            inode.written = RangeSet(self._core.store.space.written(inode.ino))
-        return inode.written
+        return self._core.marks.of(inode)
 
     # -- read
 
@@ -67,7 +66,7 @@ class Files:
             MemberError: a member failed.
             BadMappingError: a marked block has no extent.
         """
-        async with showing(inode):
+        async with self._core.gate.showing(inode):
             end = min(pos + count, inode.size)
             if pos >= end:
                 return b""
@@ -104,7 +103,8 @@ class Files:
             raise OSError(errno.EFBIG, f"a write at {pos} ends beyond the largest file")
         while True:
             gap = self._leaves_gap(inode, pos)
-            async with holding(inode) if gap else showing(inode):
+            gate = self._core.gate
+            async with gate.holding(inode) if gap else gate.showing(inode):
                 if gap != self._leaves_gap(inode, pos):
                     continue  # it changed while we queued
                 if gap:
@@ -123,10 +123,21 @@ class Files:
         start, end = inode.size, round_up(inode.size, BLOCK)
         runs = self._runs(inode, start, end, start)
         await self._core.io.write(runs, memoryview(bytes(end - start)))
-        inode.touched.update(run.member for run in runs)
+        self._touch_members(inode, runs)
         inode.note_change()
 
+    def _touch_members(self, inode: Inode, runs: list[Run]) -> None:
+        for member in {run.member for run in runs}:
+            inode.touch_members(self._core.bit_of(member))
+
     async def _write(self, inode: Inode, pos: int, data: bytes) -> int:
+        if self.marks(inode).contains(round_down(pos, BLOCK), round_up(pos + len(data), BLOCK)):
+            return await self._write_here(inode, pos, data)
+        # The first write to part of a block writes all of it: no lane may do so meanwhile.
+        async with self._core.gate.quiet(inode):
+            return await self._write_here(inode, pos, data)
+
+    async def _write_here(self, inode: Inode, pos: int, data: bytes) -> int:
         end = pos + len(data)
         low, high = round_down(pos, BLOCK), round_up(end, BLOCK)
         entry = await self._enter_first_write(inode, pos, end)
@@ -140,12 +151,9 @@ class Files:
             start, buffer = self._padded(inode, pos, end, data)
             runs = self._runs(inode, start, start + len(buffer), start)
             await self._put(inode, runs, buffer, (pos, end), first=entry is not None)
-            marks = self.marks(inode)
-            for first, last in marks.gaps(low, high):
-                inode.fresh.add(first, last)
-            marks.add(low, high)
-            inode.touched.update(run.member for run in runs)
-            inode.size = max(inode.size, end)
+            self._touch_members(inode, runs)
+            self._core.marks.add(inode, low, high)
+            inode.raise_size(end)
             touch(inode, data=True)
             return end - pos
         finally:
@@ -220,7 +228,7 @@ class Files:
         """
         if size > MAX_FILE_SIZE:
             raise OSError(errno.EFBIG, f"size {size} is beyond the largest file")
-        async with holding(inode):
+        async with self._core.gate.holding(inode):
             now = now_ns()
             fields = {"mtime_ns": now, "ctime_ns": now, **fields}
             if size < inode.size:
@@ -230,8 +238,9 @@ class Files:
 
     def _shrink(self, inode: Inode, size: int, fields: dict[str, Any]) -> None:
         core, end = self._core, round_up(size, BLOCK)
-        marks = self.marks(inode)
         gone, kept, spaces = self._room.cut(inode, end)
+        # Who comes after a crash between the commit and the rest finishes the rest.
+        inode.words[SHRINK // 8] = size
         with core.operation() as op:
             core.store.space.delete_extents(gone)
             core.store.space.put_extents(kept)
@@ -240,10 +249,10 @@ class Files:
             op.held.extend(spaces)
         inode.size = size
         inode.note_change()
-        marks.remove(end, FILE_END)
-        inode.fresh.remove(end, FILE_END)
+        core.marks.cut(inode, end, FILE_END)
+        inode.words[SHRINK // 8] = NOT_SHRINKING
         self._points.clip(inode.ino, size, end)
-        self._room.publish_cut(inode, end, kept)
+        self._room.publish_cut(inode, end, gone, kept)
 
     async def _grow(self, inode: Inode, size: int, fields: dict[str, Any]) -> None:
         stale = size > inode.size and self._has_stale_tail(inode)
@@ -255,6 +264,7 @@ class Files:
             fields = {"size": size, **fields}
         with self._core.operation() as op:
             op.change(inode, **fields)
+        self._core.table.attach(inode)
         inode.size = size
         if inode.size != inode.stored_size:
             inode.note_change()

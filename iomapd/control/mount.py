@@ -24,7 +24,6 @@ from iomapd.control.layouts import LayoutKeeper
 from iomapd.control.namespace import Namespace
 from iomapd.control.points import Points
 from iomapd.control.room import Room
-from iomapd.control.slots import holding
 from iomapd.errors import IomapdError, UsageError
 from iomapd.volume.member import write_generation
 
@@ -85,7 +84,8 @@ class ControlPlane:
     def _sweep(self) -> None:
         for ino in self.core.store.names.orphans():
             self.room.delete(self.core.inode(ino))
-        self.room.trim_all()
+        for ino in self.core.store.space.speculative_inodes():
+            self.room.trim_quiet(self.core.inode(ino))
 
     async def end(self) -> None:
         """Make everything durable and let go; raises nothing, logs what failed."""
@@ -115,7 +115,7 @@ class ControlPlane:
         """Delete an inode if no name leads to it and the kernel does not know it."""
         if inode.nlink or self.names.is_known(inode.ino):
             return
-        async with holding(inode):
+        async with self.core.gate.holding(inode):
             if not self.names.is_known(inode.ino) and inode.nlink == 0:
                 self.room.delete(inode)
 
@@ -134,11 +134,11 @@ class ControlPlane:
         if inode is not None and self.points.is_pending(inode):
             await self.points.make()
 
-    def closed(self, inode: Inode) -> None:
+    async def closed(self, inode: Inode) -> None:
         """A handle was closed: trim what was made ahead of need at the last one."""
         inode.opens -= 1
         if not inode.opens and inode.ahead and not self.core.read_only:
-            self.room.trim(inode)
+            await self.room.trim(inode)
 
     # -- for the admin socket
 

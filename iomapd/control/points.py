@@ -19,14 +19,16 @@ from __future__ import annotations
 
 import errno
 import logging
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from iomapd.abi.units import BLOCK
 from iomapd.control.core import now_ns, stored_record
 from iomapd.errors import StoreError
-from iomapd.geometry.ranges import RangeSet
+from iomapd.geometry.ranges import RangeSet, round_up
 
 if TYPE_CHECKING:
     from iomapd.cache.inode import Inode
@@ -46,7 +48,7 @@ class _Copy:
     inode: Inode
     size: int
     marks: RangeSet
-    touched: set[int]
+    touched: set[int]  # member ids
 
 
 @dataclass(slots=True)
@@ -103,12 +105,13 @@ class Points:
         Raises:
             OSError: EIO, its data or the log could not be made durable.
         """
+        self._core.marks.of(inode)  # what lanes have marked becomes fresh
         in_place = data_only and not inode.fresh and inode.size == inode.stored_size
         if in_place and inode.ino not in self._copies:
             # Written blocks overwritten in place: flush what was touched, no more.
             # They stay touched until a point has flushed them: a point that runs
             # meanwhile must not believe this flush done.
-            touched = set(inode.touched)
+            touched = self._core.members_of(inode.touched)
             if failed := await self._core.io.flush(touched):
                 self._fail(inode, touched & failed)
         else:
@@ -131,6 +134,8 @@ class Points:
 
     def is_pending(self, inode: Inode) -> bool:
         """Tell whether *inode* has data or size younger than the last point."""
+        if stat.S_ISREG(inode.mode):
+            self._core.marks.of(inode)
         return bool(inode.fresh) or inode.size != inode.stored_size or inode.ino in self._copies
 
     # -- making
@@ -185,11 +190,27 @@ class Points:
         """Step (1); no checkpoint in here, so it is one instant."""
         assert not self._copies
         for inode in self._core.table.take_dirty():
-            self._copies[inode.ino] = _Copy(inode, inode.size, inode.fresh, inode.touched)
-            inode.fresh, inode.touched, inode.changed = RangeSet(), set(), False
+            self._copies[inode.ino] = self._copy_of(inode)
             # Else the table could evict it and load the store's old size again.
             inode.in_point = True
         self.counters.inodes += len(self._copies)
+
+    def _copy_of(self, inode: Inode) -> _Copy:
+        """Copy size, marks and touched members, in this order: lanes go on meanwhile.
+
+        They set them in the opposite order, so every size copied has its marks, and every mark
+        its touched members.  A mark without its size belongs to a write under way: it waits.
+        """
+        inode.changed = False
+        size, end = inode.size, round_up(inode.size, BLOCK)
+        if stat.S_ISREG(inode.mode):
+            self._core.marks.of(inode)
+        marks, inode.fresh = inode.fresh, RangeSet()
+        for low, high in marks.intersect(end, marks.end()):
+            marks.remove(low, high)
+            inode.fresh.add(low, high)
+            inode.note_change()
+        return _Copy(inode, size, marks, self._core.members_of(inode.take_touched()))
 
     async def _commit(self, failed: set[int]) -> None:
         """Steps (3) and (4)."""
@@ -213,6 +234,7 @@ class Points:
         for copy in copies:
             copy.inode.stored_size = copy.size
             copy.inode.in_point = False
+            self._core.marks.settle(copy.inode, copy.marks)
         self._copies.clear()
         freed = space.take_held()
         try:
@@ -234,7 +256,8 @@ class Points:
     def _put_back(self, copy: _Copy) -> None:
         """Return a copy that was not committed to its inode."""
         copy.inode.fresh.update(copy.marks)
-        copy.inode.touched |= copy.touched
+        for member in copy.touched:
+            copy.inode.touch_members(self._core.bit_of(member))
         copy.inode.note_change()
         copy.inode.in_point = False
         self._copies.pop(copy.inode.ino, None)
@@ -242,7 +265,7 @@ class Points:
     def _fail(self, inode: Inode, members: set[int]) -> None:
         if not inode.failed:
             log.error("inode %d: data on member(s) %s is not durable", inode.ino, sorted(members))
-        inode.failed = True
+        inode.fail()
 
 
 def touch(inode: Inode, *, data: bool) -> None:

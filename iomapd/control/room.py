@@ -15,7 +15,7 @@ import trio
 from iomapd.abi.units import BLOCK
 from iomapd.control.policy import Need, wanted
 from iomapd.control.slowpath import FILE_END
-from iomapd.geometry.ranges import RangeSet, round_up
+from iomapd.geometry.ranges import round_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,7 +49,7 @@ class Room:
                 return end
             await self._points.make()
             if self._fill(inode, start, end):
-                self.trim_all()
+                await self.trim_all()
                 self._fill(inode, start, end)
         for low, _, extent in self._core.slow.ranges(inode.ino, start, end):
             if extent is None:
@@ -102,24 +102,33 @@ class Room:
         extents = self._core.store.space.extents(inode.ino, end, FILE_END, -1)
         return plan_cut(extents, end, self._core.programs.can_cut)
 
-    def publish_cut(self, inode: Inode, end: int, kept: list[Extent]) -> None:
-        """Make a committed cut visible in the cache."""
+    def publish_cut(
+        self, inode: Inode, end: int, gone: list[Extent], kept: list[Extent]
+    ) -> None:
+        """Make a committed cut visible; the inode is held."""
+        self._core.publisher.unpublish(inode)
+        self._core.marks.drop(inode, gone)
         self._core.cache.invalidate(inode.ino, end // BLOCK * BLOCK, FILE_END)
         for extent in kept:
             self._core.cache.invalidate(inode.ino, extent.offset, FILE_END)
         self._core.slow.publish(kept)
 
-    def trim(self, inode: Inode) -> None:
+    async def trim(self, inode: Inode) -> None:
         """Free speculative extents beyond what *inode* needs.
 
         What is freed was never written, so no crash can bring it back and it is
-        free at once.  Writes under way are in ``first_writes`` and count as need.
+        free at once.  Lanes are kept out, and ask again for what they miss afterwards; tasks
+        that write are in ``first_writes`` and count as need.
         """
+        async with self._core.gate.quiet(inode):
+            self.trim_quiet(inode)
+
+    def trim_quiet(self, inode: Inode) -> None:
+        """As `trim`; no lane works on *inode*."""
         core = self._core
         inode.ahead = False
         needed = max(inode.size, *(entry[1] for entry in inode.first_writes), 0)
-        if inode.written is not None:
-            needed = max(needed, inode.written.end())
+        needed = max(needed, core.marks.of(inode).end())
         ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
@@ -129,16 +138,17 @@ class Room:
         with core.operation():
             core.store.space.delete_extents(gone)
             core.store.space.put_extents(kept + settled)
+        core.publisher.unpublish(inode)
+        core.marks.drop(inode, gone)
         core.cache.forget(inode.ino)
         core.space.release(spaces)
 
-    def trim_all(self) -> None:
+    async def trim_all(self) -> None:
         """Trim the speculation of every file, open or not."""
         for ino in self._core.store.space.speculative_inodes():
-            inode = self._core.inode(ino)
-            if inode.written is None:
-                inode.written = RangeSet(self._core.store.space.written(ino))
-            self.trim(inode)
+            inode = self._core.table.get(ino)
+            if inode is not None:
+                await self.trim(inode)
 
     def delete(self, inode: Inode) -> None:
         """Delete an inode that no name and no handle leads to, and hold its space."""

@@ -11,8 +11,8 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from iomapd.abi.program import CTX_SIZE, NR_PARAMS
-from iomapd.dataplane.find import PIECE_SIZE, REASONS, map_range
+from iomapd.abi.program import CTX_SIZE, NR_PARAMS, WORD
+from iomapd.dataplane.find import FRESH, MARKS, PIECE_SIZE, REASONS, map_range
 from iomapd.errors import BadMappingError
 from iomapd.jit.sources import CompileError
 from iomapd.jit.unit import load_unit
@@ -58,13 +58,14 @@ class EncodedExtent:
         self.program = program
         self.answered_by = answered_by
 
+    def set_marks(self, written: int, fresh: int) -> None:
+        """Name the bitmaps, by address; zeros when all is written.  No lane sees it yet."""
+        self._words[MARKS // WORD] = written
+        self._words[FRESH // WORD] = fresh
+
 
 def encode(
-    extent: Extent,
-    params: Sequence[int] = (),
-    program: int = 0,
-    name: str = "raid0",
-    marks: tuple[int, int] = (0, 0),
+    extent: Extent, params: Sequence[int] = (), program: int = 0, name: str = "raid0"
 ) -> EncodedExtent:
     """Lay an extent out as `find` describes.
 
@@ -73,7 +74,6 @@ def encode(
         params: the layout's parameters, up to 8.
         program: address of the compiled program; 0 = the built-in raid0 formula.
         name: what to call the program when its answer is refused.
-        marks: addresses of the bitmaps written and fresh; zeros when all is written.
     """
     padded = [*params, *(0,) * (NR_PARAMS - len(params))]
     head = [
@@ -83,7 +83,7 @@ def encode(
     strips = [word for strip in extent.strips for word in (strip.member, strip.addr)]
     asked = "program" if program else "formula"
     answered_by = asked if len(extent.strips) > 1 else "linear"
-    return EncodedExtent(array("q", [*head, *padded, *marks, *strips]), name, answered_by)
+    return EncodedExtent(array("q", [*head, *padded, 0, 0, *strips]), name, answered_by)
 
 
 class MapEngine:

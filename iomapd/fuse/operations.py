@@ -352,4 +352,4 @@ class Operations(pyfuse3.Operations):
     @answers
     async def release(self, fh: int) -> None:
         """The last reference to an open file is gone."""
-        self._control.closed(self._handles.pop(fh).inode)
+        await self._control.closed(self._handles.pop(fh).inode)

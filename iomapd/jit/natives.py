@@ -127,6 +127,16 @@ def _emit_trailing_zeros(typing_context: Any, word: Any) -> Any:
 _trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
+def _emit_bit_length(typing_context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.sub(_I64(64), builder.ctlz(args[0], ir.IntType(1)(0)))
+
+    return types.int64(types.int64), generate
+
+
+_bit_length: Any = intrinsic(_emit_bit_length)
+
+
 def _emit_cycles(typing_context: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         counter = builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(_I64, ()))
@@ -262,6 +272,7 @@ for _twin, _operation in (
 overload(memory.copy)(lambda to, source, size: lambda to, source, size: _copy(to, source, size))
 overload(memory.clear)(lambda addr, size: lambda addr, size: _clear(addr, size))
 overload(bits.trailing_zeros)(lambda word: lambda word: _trailing_zeros(word))
+overload(bits.bit_length)(lambda word: lambda word: _bit_length(word))
 overload(bits.cycles)(lambda: lambda: _cycles())
 _overload_binary(integers.add, _wrapping("add"))
 _overload_binary(integers.subtract, _wrapping("sub"))

@@ -34,7 +34,7 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
         memory.store8, memory.store16, memory.store32, memory.store64,
         memory.load_acquire, memory.store_release, memory.fence,
         memory.exchange, memory.fetch_add, memory.fetch_or, memory.fetch_and, memory.fetch_max,
-        memory.copy, memory.clear, bits.trailing_zeros, bits.cycles,
+        memory.copy, memory.clear, bits.trailing_zeros, bits.bit_length, bits.cycles,
         calls.call1, syscalls.syscall,
         integers.add, integers.subtract, integers.multiply, integers.divide, integers.modulo,
     }

@@ -59,6 +59,11 @@ class OrderedRecords(Generic[R]):
             return self._records[index]
         return None
 
+    def around(self, pos: int, limit: int) -> list[R]:
+        """Return up to *limit* records next to each other; what covers *pos* is among the first."""
+        low = max(0, bisect_right(self._offsets, pos) - 1 - limit // 4)
+        return self._records[low : low + limit]
+
     def upsert(self, record: R) -> None:
         """Insert *record*, replacing whatever it overlaps, and coalesce."""
         index = self._carve(record.offset, record.end)

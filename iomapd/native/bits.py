@@ -14,6 +14,11 @@ def trailing_zeros(word: int) -> int:
     return (word & -word).bit_length() - 1 if word else 64
 
 
+def bit_length(word: int) -> int:
+    """Return how many bits *word* takes as an unsigned 64-bit number: 0 for 0, 64 below zero."""
+    return (word & _WORD).bit_length()
+
+
 def cycles() -> int:
     """Return a count that grows steadily and costs next to nothing to read.
 

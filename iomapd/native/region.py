@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Region:
@@ -20,9 +25,16 @@ class Region:
     __slots__ = ("_map", "addr", "size")
 
     def __init__(self, size: int) -> None:
-        self._map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
-        self.addr = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        self.size = size
+        self._take(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON))
+
+    def _take(self, memory: mmap.mmap) -> None:
+        self._map = memory
+        self.addr = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self.size = len(memory)
+
+    def words(self) -> memoryview[int]:
+        """Return the memory as signed 64-bit words; plain loads and stores, no fences."""
+        return memoryview(self._map).cast("q")
 
     def read(self, offset: int, length: int) -> bytes:
         """Copy *length* bytes from *offset* out.
@@ -45,3 +57,26 @@ class Region:
     def _check(self, offset: int, length: int) -> None:
         if length < 0 or not 0 <= offset <= self.size - length:
             raise ValueError(f"{length} bytes at {offset} leave a region of {self.size} bytes")
+
+
+class FileRegion(Region):
+    """Memory that is a file: it outlives the process, and another may map it.
+
+    Args:
+        path: of the file.
+        size: bytes; the file is made, or made as long, sparse.  0: what the file has.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        if size:
+            flags |= os.O_CREAT | os.O_EXCL
+        fd = os.open(path, flags, 0o600)
+        try:
+            if size:
+                os.ftruncate(fd, size)
+            self._take(mmap.mmap(fd, size))
+        finally:
+            os.close(fd)

@@ -107,7 +107,7 @@ async def test_last_close_trims_what_was_made_ahead(live):
     for pos in range(0, 3 * MIB, MIB):
         await live.files.write(inode, pos, b"1" * MIB)
     assert free - live.core.space.free > 3 * MIB
-    live.closed(inode)
+    await live.closed(inode)
     assert free - live.core.space.free == 3 * MIB
     assert bytes(await live.files.read(inode, 0, 3 * MIB)) == b"1" * 3 * MIB
 
@@ -185,7 +185,7 @@ async def test_random_operations_match_one_big_bytearray(tmp_path, nursery, seed
             case "point":
                 await control.points.make()
             case "close":
-                control.closed(inode)
+                await control.closed(inode)
                 inode.opens = 1
         assert inode.size == len(model)
     assert bytes(await control.files.read(inode, 0, 1 << 30)) == model

@@ -106,7 +106,7 @@ async def test_a_failed_flush_is_sticky_for_what_rests_on_that_member(live, monk
     assert live.core.io.failed() == {live.core.members[0].id}
     # Another file, on other members, is none the worse.
     await live.files.write(well, 0, b"2" * 4096)
-    if not well.touched & live.core.io.failed():
+    if not live.core.members_of(well.touched) & live.core.io.failed():
         await live.points.sync_inode(well, data_only=False)
 
 

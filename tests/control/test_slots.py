@@ -2,20 +2,18 @@
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from iomapd.control.slots import holding, showing
-
 
 async def test_a_holder_waits_until_no_slot_shows_and_newcomers_wait_for_it(control):
     inode, told, leave = control.core.inode(1), [], trio.Event()
 
     async def request(name, until):
-        async with showing(inode):
+        async with control.core.gate.showing(inode):
             told.append(f"{name} in")
             await until.wait()
             told.append(f"{name} out")
 
     async def change():
-        async with holding(inode):
+        async with control.core.gate.holding(inode):
             told.append("held")
             assert inode.slots == 0
 
@@ -38,7 +36,7 @@ async def test_holders_come_one_at_a_time(control):
 
     async def change():
         nonlocal inside
-        async with holding(inode):
+        async with control.core.gate.holding(inode):
             inside += 1
             await trio.lowlevel.checkpoint()
             assert inside == 1
@@ -51,9 +49,9 @@ async def test_holders_come_one_at_a_time(control):
 
 async def test_a_cancelled_holder_lets_go(control):
     inode = control.core.inode(1)
-    async with showing(inode):
+    async with control.core.gate.showing(inode):
         with trio.move_on_after(0):
-            async with holding(inode):
+            async with control.core.gate.holding(inode):
                 raise AssertionError("a slot shows the inode")
-    async with showing(inode):
+    async with control.core.gate.showing(inode):
         pass

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""What every lane of one mount knows: a page of words, and the records of its members.
+
+Private memory of the server, written by Python before lanes run, or one word at a time while
+they do; BUSY alone is theirs.  The inode table that it points to is shared memory and outlives
+the server; see `cache.entry`.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
+from iomapd.cache.entry import SLOT_SIZE
+from iomapd.dataplane import statistics as counters
+from iomapd.dataplane.request import DATA_MAX, FORWARD, NR_REASONS, REQUEST_SIZE, lay_out
+from iomapd.native.bits import cycles
+from iomapd.native.memory import load64, store64, store_release
+from iomapd.native.region import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Words.
+DEV: Final = 0  # descriptor of /dev/fuse
+MISSES: Final = 8  # descriptor to which missing mappings are posted, a record per write
+ENTRIES: Final = 16  # the inode table: address of its first bucket
+NR_BUCKETS: Final = 24  # a power of two
+SLOTS: Final = 32  # address of the slots, SLOT_SIZE each
+NR_SLOTS: Final = 40
+MEMBERS: Final = 48  # address of the member records; the index is the member id
+NR_MEMBERS: Final = 56  # largest id + 1
+FLAGS: Final = 64  # READ_ONLY and so on
+STRATEGY: Final = 72  # BY_PROGRAM, BY_CACHE or BY_UPCALL
+ZEROS: Final = 80  # address of DATA_MAX zero bytes
+FILE_END: Final = 88  # largest end of data, bytes
+NR_LANES: Final = 96
+STOP: Final = 128  # 1 = lanes end
+BUSY: Final = 192  # lanes in member I/O right now; a cache line of its own
+PLANE_SIZE: Final = 256
+
+READ_ONLY: Final = 1
+NO_ATIME: Final = 2
+CAN_BLOCK: Final = 4  # member I/O may wait for a device: one lane stays outside it
+
+BY_PROGRAM: Final = 1
+BY_CACHE: Final = 2
+BY_UPCALL: Final = 3
+
+# A member record; without a mode nobody has that id.
+MEMBER_FD: Final = 0
+MEMBER_DATA_OFFSET: Final = 8  # bytes
+MEMBER_DATA_SIZE: Final = 16  # bytes
+MEMBER_MAP: Final = 24  # address at which the data area is mapped; 0 = nowhere
+MEMBER_MAP_SIZE: Final = 32  # bytes of the data area that are mapped
+MEMBER_BIT: Final = 40  # its bit in an entry's TOUCHED
+MEMBER_MODE: Final = 48
+MEMBER_SIZE: Final = 128
+
+BUFFERED: Final = 1  # preadv, pwritev
+MAPPED: Final = 2  # replies come out of its mapping; pwritev
+DIRECT: Final = 3  # O_DIRECT: whole blocks, aligned
+
+REASONS: Final = (
+    "unmapped", "held", "flagged", "refused", "unaligned",
+    "partial", "sync", "busy", "other", "foreign",
+)  # fmt: skip
+"""Names of the FORWARD reasons in their order."""
+assert len(REASONS) == NR_REASONS
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAccess:
+    """How lanes reach one member.
+
+    Attributes:
+        id: what extents name it by; > 0.
+        fd: open for what the mount does; O_DIRECT when *mode* is DIRECT.
+        data_offset: where its data area begins, bytes.
+        data_size: bytes.
+        bit: its place in an entry's TOUCHED, 0..62.
+        mode: BUFFERED, MAPPED or DIRECT.
+        map_addr: address of a shared mapping of the data area; 0 without.
+        map_size: bytes of it.
+    """
+
+    id: int
+    fd: int
+    data_offset: int
+    data_size: int
+    bit: int
+    mode: int = BUFFERED
+    map_addr: int = 0
+    map_size: int = 0
+
+
+class Plane:
+    """The memory of one mount's lanes; keep it until the last of them has ended.
+
+    Args:
+        members: every member of the volume.
+        nr_lanes: threads that read /dev/fuse.
+        requests_per_lane: buffers of each, so many of its requests may be parked, less one.
+        nr_resumers: threads that serve parked requests.
+
+    Attributes:
+        addr: address of the words.
+        requests: address of the request buffers, a lane's beside each other.
+        nr_requests: of them all.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[MemberAccess],
+        *,
+        nr_lanes: int = 1,
+        requests_per_lane: int = 8,
+        nr_resumers: int = 1,
+    ) -> None:
+        self.nr_lanes = nr_lanes
+        self.requests_per_lane = requests_per_lane
+        self.nr_requests = nr_lanes * requests_per_lane
+        self.nr_members = max((member.id for member in members), default=0) + 1
+        self._members = list(members)
+        self._words = Region(PLANE_SIZE)
+        self._zeros = Region(DATA_MAX)
+        self._records = Region(self.nr_members * MEMBER_SIZE)
+        self._slots = Region(max(self.nr_requests, 1) * SLOT_SIZE)
+        self._requests = Region(max(self.nr_requests, 1) * REQUEST_SIZE)
+        self._block_size = counters.statistics_size(self.nr_members)
+        self._nr_blocks = nr_lanes + nr_resumers
+        self._statistics = Region(max(self._nr_blocks, 1) * self._block_size)
+        self.addr = self._words.addr
+        self.requests = self._requests.addr
+        self._fill()
+        for member in members:
+            self.set_member(member)
+        for index in range(self.nr_requests):
+            lay_out(self.request(index), index, self._slots.addr + index * SLOT_SIZE)
+
+    def _fill(self) -> None:
+        self.set(DEV, -1)
+        self.set(MISSES, -1)
+        self.set(SLOTS, self._slots.addr)
+        self.set(NR_SLOTS, self.nr_requests)
+        self.set(MEMBERS, self._records.addr)
+        self.set(NR_MEMBERS, self.nr_members)
+        self.set(STRATEGY, BY_PROGRAM)
+        self.set(ZEROS, self._zeros.addr)
+        self.set(FILE_END, MAX_FILE_SIZE - MAX_FILE_SIZE % BLOCK)
+        self.set(NR_LANES, self.nr_lanes)
+
+    def get(self, word: int) -> int:
+        """Return a word."""
+        return load64(self.addr + word)
+
+    def set(self, word: int, value: int) -> None:
+        """Set a word; lanes may be running."""
+        store_release(self.addr + word, value)
+
+    def set_member(self, member: MemberAccess) -> None:
+        """Fill in a member's record; no lane runs yet."""
+        record = self._records.addr + member.id * MEMBER_SIZE
+        store64(record + MEMBER_FD, member.fd)
+        store64(record + MEMBER_DATA_OFFSET, member.data_offset)
+        store64(record + MEMBER_DATA_SIZE, member.data_size)
+        store64(record + MEMBER_MAP, member.map_addr)
+        store64(record + MEMBER_MAP_SIZE, member.map_size)
+        store64(record + MEMBER_BIT, 1 << member.bit)
+        store64(record + MEMBER_MODE, member.mode)
+
+    def request(self, index: int) -> int:
+        """Return the address of request buffer *index*."""
+        return self.requests + index * REQUEST_SIZE
+
+    def statistics_block(self, thread: int) -> int:
+        """Return the address of the counters of thread *thread*: lanes, then resumers."""
+        return self._statistics.addr + thread * self._block_size
+
+    def total(self, offset: int) -> int:
+        """Return the sum of the counter at *offset* over all threads."""
+        blocks = range(self._nr_blocks)
+        return sum(load64(self.statistics_block(thread) + offset) for thread in blocks)
