@@ -17,16 +17,17 @@ class SlotBoard:
 
     Args:
         nr_slots: one per request that lanes may have under way.
+        addr: where somebody else keeps them; 0: here.
 
     Attributes:
         addr: address of the first slot.
         nr_slots: how many there are.
     """
 
-    def __init__(self, nr_slots: int) -> None:
+    def __init__(self, nr_slots: int = 0, addr: int = 0) -> None:
         self.nr_slots = nr_slots
-        self._region = Region(max(1, nr_slots) * SLOT_SIZE)
-        self.addr = self._region.addr
+        self._region = None if addr else Region(max(1, nr_slots) * SLOT_SIZE)
+        self.addr = self._region.addr if self._region else addr
 
     def slot(self, index: int) -> int:
         """Return the address of slot *index*."""

@@ -132,6 +132,11 @@ class RecordCache(Generic[R]):
         fork = self._forks.get(ino)
         return fork.records.around(pos, limit) if fork is not None else []
 
+    def between(self, ino: int, start: int, end: int) -> list[R]:
+        """Return the records of *ino* that meet ``[start, end)``, in file order."""
+        fork = self._forks.get(ino)
+        return fork.records.between(start, end) if fork is not None else []
+
     def cookie(self, ino: int) -> int:
         """Return the validity cookie: it changes with every change of *ino*'s records."""
         fork = self._forks.get(ino)

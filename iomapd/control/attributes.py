@@ -13,13 +13,12 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, Final
 
-from iomapd.control.core import now_ns
+from iomapd.control.core import CAPABILITY, now_ns
 
 if TYPE_CHECKING:
     from iomapd.cache.inode import Inode
     from iomapd.control.core import Core
 
-CAPABILITY: Final = b"security.capability"
 XATTR_SPACES: Final = (b"user.", b"trusted.", b"security.")
 XATTR_VALUE_MAX: Final = 65_536  # linux/limits.h, XATTR_SIZE_MAX
 XATTR_LIST_MAX: Final = 65_536
@@ -52,19 +51,14 @@ class AttributeKeeper:
     def kill_privileges(self, inode: Inode, *, suid: bool) -> None:
         """Clear what a change of content must clear; cheap when there is nothing to."""
         mode = without_privileges(inode.mode) if suid else inode.mode
-        if mode == inode.mode and not self._has_capability(inode):
+        if mode == inode.mode and not self._core.learn_capability(inode):
             return
         with self._core.operation() as op:
             op.change(inode, mode=mode, ctime_ns=now_ns())
             self._drop_capability(inode)
 
-    def _has_capability(self, inode: Inode) -> bool:
-        if inode.has_capability is None:
-            inode.has_capability = self._names.xattr(inode.ino, CAPABILITY) is not None
-        return inode.has_capability
-
     def _drop_capability(self, inode: Inode) -> None:
-        if self._has_capability(inode):
+        if self._core.learn_capability(inode):
             self._names.remove_xattr(inode.ino, CAPABILITY)
             inode.has_capability = None
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.cache.board import SlotBoard
 from iomapd.cache.extents import ExtentCache, PlaceCache
-from iomapd.cache.inode import Inode
 from iomapd.cache.inodes import InodeTable
 from iomapd.cache.table import SharedTable
 from iomapd.control.ends import Ends
@@ -36,12 +35,14 @@ from iomapd.native.syscalls import CLOCK_REALTIME_COARSE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from iomapd.cache.inode import Inode
     from iomapd.control.freespace import Space
     from iomapd.control.mappers import Mapper
     from iomapd.meta.store import Store
     from iomapd.volume.member import Member
 
 
+CAPABILITY: Final = b"security.capability"
 MEMBER_BITS: Final = 63  # of a signed word
 
 
@@ -83,10 +84,12 @@ class Core:
         shared: entries that lanes see; board: the lanes' slots.
         table: inodes in use; gate: lets requests in to them.
         cache: extents already known.
+        places: member-level records, kept by the strategy ``cache``.
         marks: what is written; publisher: shows lanes what is known.
         space: free space; problems: sentences about extents that overlap.
         slow: range look-ups; maker: makes extents; io: member I/O.
-        programs: mapping programs; mapper: the strategy, see `mappers`.
+        programs: mapping programs; strategy: its name; mapper: the strategy, see `mappers`;
+            upcalls: answers single mappings.
         ends: tells programs how requests ended.
         read_only: nothing may be written.
     """
@@ -99,7 +102,7 @@ class Core:
         read_only: bool,
         mapper: str,
         shared: SharedTable | None = None,
-        nr_slots: int = 0,
+        board: SlotBoard | None = None,
     ) -> None:
         self.store = store
         self.members = list(members)
@@ -109,26 +112,29 @@ class Core:
         self._index_of = {m.id: m.index for m in self.members}
         self.data_size_of = {m.id: m.data_size for m in self.members}
         self.shared = shared or SharedTable.private()
-        self.board = SlotBoard(nr_slots)
+        self.board = board or SlotBoard()
         self.table = InodeTable(store.names.inode, self.shared, self.board)
         self.gate = Gate(self.shared, self.board)
-        places = PlaceCache()
-        self.cache = ExtentCache(follower=places)
+        self.places = PlaceCache()
+        self.cache = ExtentCache(follower=self.places)
         self.space, self.problems = rebuild(self.data_size_of, store.space.owned())
         self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
         self.marks = Marks(self.table, self.shared, self.slow, store.space)
         self.publisher = Publisher(self.table, self.board, self.cache, self.marks)
         self.engine = MapEngine()
         self.ends = Ends(self.programs, self.slow)
-        self.mapper = self._mapper(mapper, places)
+        self.upcalls = UpcallMapper(self.slow, self.engine, self.data_size_of)
+        self.strategy = mapper
+        self.mapper = self._mapper(mapper)
         self.maker = Maker(self.space, [m.id for m in self.members], self.programs)
         self.io = MemberIO(self.members)
 
-    def _mapper(self, name: str, places: PlaceCache) -> Mapper:
+    def _mapper(self, name: str) -> Mapper:
         if name in ("record", "program"):
             return StripedMapper(self.slow, self.engine)
-        upcalls = UpcallMapper(self.slow, self.engine, self.data_size_of)
-        return upcalls if name == "upcall" else CachedMapper(upcalls, places)
+        if name == "upcall":
+            return self.upcalls
+        return CachedMapper(self.upcalls, self.places)
 
     def inode(self, ino: int) -> Inode:
         """Return the inode.
@@ -140,6 +146,12 @@ class Core:
         if inode is None:
             raise no_entry(ino)
         return inode
+
+    def learn_capability(self, inode: Inode) -> bool:
+        """Return whether *inode* has file capabilities, asked of the store once."""
+        if inode.has_capability is None:
+            inode.has_capability = self.store.names.xattr(inode.ino, CAPABILITY) is not None
+        return inode.has_capability
 
     def bit_of(self, member: int) -> int:
         """Return the bit of a member id in `Inode.touched`; from the 64th on they share one."""

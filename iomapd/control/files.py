@@ -236,6 +236,11 @@ class Files:
             else:
                 await self._grow(inode, size, fields)
 
+    def shrink_now(self, inode: Inode, size: int) -> None:
+        """Lower the size; blocks, and nobody works on *inode*."""
+        now = now_ns()
+        self._shrink(inode, size, {"mtime_ns": now, "ctime_ns": now})
+
     def _shrink(self, inode: Inode, size: int, fields: dict[str, Any]) -> None:
         core, end = self._core, round_up(size, BLOCK)
         gone, kept, spaces = self._room.cut(inode, end)

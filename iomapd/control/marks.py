@@ -77,7 +77,7 @@ class Marks:
         written = self.of(inode)
         for low, high in written.gaps(start, end):
             inode.fresh.add(low, high)
-        if self._table.attach(inode):
+        if self._table.attach(inode) and not inode.failed:
             self._set_bits(inode, start, end)
         written.add(start, end)
 
@@ -120,6 +120,11 @@ class Marks:
         for start, end in ranges:
             for pair in inode.pairs.values():
                 _clear(pair, pair.fresh, start, end)
+
+    def disown(self, inode: Inode) -> None:
+        """A flush of its data failed: nobody takes over marks that may rest on nothing."""
+        for pair in inode.pairs.values():
+            helpers().unmark(pair.fresh, 0, pair.nr_blocks)
 
     def cut(self, inode: Inode, start: int, end: int) -> None:
         """Clear ``[start, end)`` (bytes, block aligned); the inode is held, no lane sees it."""

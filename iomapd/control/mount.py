@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from iomapd.cache.heritage import left_behind
+from iomapd.cache.table import Identity, SharedTable
 from iomapd.control import report
 from iomapd.control.attributes import AttributeKeeper
 from iomapd.control.core import Core
@@ -24,12 +26,15 @@ from iomapd.control.layouts import LayoutKeeper
 from iomapd.control.namespace import Namespace
 from iomapd.control.points import Points
 from iomapd.control.room import Room
+from iomapd.control.takeover import take_over
 from iomapd.errors import IomapdError, UsageError
 from iomapd.volume.member import write_generation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from iomapd.cache.board import SlotBoard
+    from iomapd.cache.heritage import LeftInode
     from iomapd.cache.inode import Inode
     from iomapd.meta.store import Store
     from iomapd.volume.member import Member
@@ -46,6 +51,8 @@ class ControlPlane:
         read_only: write nothing.
         atime: raise access times, as relatime.
         mapper: the mapping strategy, see `mappers`.
+        table: file of the inode table, which outlives a killed server; None: private memory.
+        board: the lanes' slots, if there are lanes.
     """
 
     def __init__(
@@ -56,8 +63,15 @@ class ControlPlane:
         read_only: bool,
         atime: bool = True,
         mapper: str = "program",
+        table: Path | None = None,
+        board: SlotBoard | None = None,
     ) -> None:
-        self.core = Core(store, members, read_only=read_only, mapper=mapper)
+        self._table = table
+        self._left: list[LeftInode] = []
+        shared = self._open_table(store, table, read_only=read_only) if table else None
+        self.core = Core(
+            store, members, read_only=read_only, mapper=mapper, shared=shared, board=board
+        )
         if self.core.problems and not read_only:
             for problem in self.core.problems:
                 log.error("%s; the volume is mounted read-only", problem)
@@ -74,12 +88,33 @@ class ControlPlane:
         core = self.core
         core.programs.load_live()
         if core.read_only:
+            take_over(core, self._left, lambda inode, size: None)
             return
         generation = core.store.begin_generation()
         for member in core.members:
             write_generation(member, generation)
+        take_over(core, self._left, self.files.shrink_now)
+        if self._table is not None and core.shared.path is not None:
+            # While the store knows both generations: at each instant one of the two is valid.
+            core.shared.move_to(self._table)
         core.store.settle_generation()
         self._sweep()
+
+    def _open_table(self, store: Store, path: Path, *, read_only: bool) -> SharedTable | None:
+        """Read what is left behind, and make a table beside it; None where none can be made."""
+        identity = Identity.of(store.volume.uuid)
+        self._left = left_behind(path, identity, (store.generation, store.pending))
+        if read_only:
+            return None
+        following = max(store.pending, store.generation + 1)
+        try:
+            return SharedTable.create(path.with_suffix(".new"), identity, following)
+        except OSError as exc:
+            log.warning(
+                "%s: no inode table: %s; if this server is killed, data since the last "
+                "durability point is lost", path, exc.strerror,
+            )  # fmt: skip
+            return None
 
     def _sweep(self) -> None:
         for ino in self.core.store.names.orphans():
@@ -95,6 +130,7 @@ class ControlPlane:
                 # An unmount sends no FORGETs: what is unlinked goes now.
                 self._sweep()
                 await self.points.make_now()
+                core.shared.remove()
         except (IomapdError, OSError) as exc:
             log.error("at the end of the mount: %s", exc)
         finally:

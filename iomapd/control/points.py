@@ -266,6 +266,7 @@ class Points:
         if not inode.failed:
             log.error("inode %d: data on member(s) %s is not durable", inode.ino, sorted(members))
         inode.fail()
+        self._core.marks.disown(inode)
 
 
 def touch(inode: Inode, *, data: bool) -> None:

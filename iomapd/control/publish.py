@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from iomapd.cache.compiled import helpers
 from iomapd.cache.entry import COOKIE, EXTENTS, PLACES
+from iomapd.control.places import PLACES_PUBLISHED, PlaceTable
 
 if TYPE_CHECKING:
     from iomapd.cache.board import SlotBoard
-    from iomapd.cache.extents import ExtentCache
+    from iomapd.cache.extents import ExtentCache, PlaceCache
     from iomapd.cache.inode import Inode
     from iomapd.cache.inodes import InodeTable
     from iomapd.control.marks import Marks
@@ -51,7 +52,7 @@ class Publisher:
         self._board = board
         self._cache = cache
         self._marks = marks
-        self._blocks: dict[int, object] = {}
+        self._shown: dict[tuple[int, int], object] = {}
         self._retired: list[tuple[int, object]] = []
         self.published = 0
         table.detached = self._forget
@@ -83,15 +84,23 @@ class Publisher:
         """Show lanes nothing of *inode*; it is held, or what goes is not in use."""
         if inode.entry:
             self._replace(inode, EXTENTS, None, 0)
-            helpers().put(inode.entry + PLACES, 0)
-            words = inode.words
-            words[COOKIE // 8] += 1
+            self._replace(inode, PLACES, None, 0)
+            inode.words[COOKIE // 8] += 1
+
+    def publish_places(self, inode: Inode, places: PlaceCache, start: int, end: int) -> None:
+        """Publish the member-level records of ``[start, end)`` (bytes), and what was shown."""
+        known = self._shown.get((inode.ino, PLACES))
+        fresh = places.between(inode.ino, start, end)
+        if isinstance(known, PlaceTable) and known.append(fresh):
+            return
+        table = PlaceTable(places.around(inode.ino, start, PLACES_PUBLISHED))
+        self._replace(inode, PLACES, table, table.addr)
 
     def _replace(self, inode: Inode, field: int, block: object, addr: int) -> None:
-        before = self._blocks.pop(inode.ino, None)
+        before = self._shown.pop((inode.ino, field), None)
         helpers().put(inode.entry + field, addr)
         if block is not None:
-            self._blocks[inode.ino] = block
+            self._shown[inode.ino, field] = block
         if before is not None:
             self._retired.append((inode.ino, before))
             if len(self._retired) >= _RETIRED:

@@ -102,9 +102,7 @@ class Room:
         extents = self._core.store.space.extents(inode.ino, end, FILE_END, -1)
         return plan_cut(extents, end, self._core.programs.can_cut)
 
-    def publish_cut(
-        self, inode: Inode, end: int, gone: list[Extent], kept: list[Extent]
-    ) -> None:
+    def publish_cut(self, inode: Inode, end: int, gone: list[Extent], kept: list[Extent]) -> None:
         """Make a committed cut visible; the inode is held."""
         self._core.publisher.unpublish(inode)
         self._core.marks.drop(inode, gone)

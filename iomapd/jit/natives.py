@@ -139,7 +139,9 @@ _bit_length: Any = intrinsic(_emit_bit_length)
 
 def _emit_cycles(typing_context: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        counter = builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(_I64, ()))
+        counter = builder.module.declare_intrinsic(
+            "llvm.readcyclecounter", (), ir.FunctionType(_I64, ())
+        )
         return builder.call(counter, [])
 
     return types.int64(), generate

@@ -9,7 +9,7 @@ are merged; a gap means "not known", never "hole".
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class OrderedRecords(Generic[R]):
         """Return up to *limit* records next to each other; what covers *pos* is among the first."""
         low = max(0, bisect_right(self._offsets, pos) - 1 - limit // 4)
         return self._records[low : low + limit]
+
+    def between(self, start: int, end: int) -> list[R]:
+        """Return the records that meet ``[start, end)``."""
+        low = bisect_right(self._offsets, start) - 1
+        if low < 0 or self._records[low].end <= start:
+            low += 1
+        return self._records[low : bisect_left(self._offsets, end)]
 
     def upsert(self, record: R) -> None:
         """Insert *record*, replacing whatever it overlaps, and coalesce."""
