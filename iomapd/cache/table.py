@@ -17,7 +17,6 @@ The pages of the file come as they are touched, so its size is a bound, not a co
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -131,7 +130,7 @@ class SharedTable:
     def move_to(self, path: Path) -> None:
         """Give the table's file its name, replacing the one of the server before."""
         assert self.path is not None
-        os.replace(self.path, path)
+        self.path.replace(path)
         self.path = path
 
     def remove(self) -> None:
