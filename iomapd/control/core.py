@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from iomapd.cache.extents import ExtentCache, PlaceCache
 from iomapd.cache.inode import Inode, InodeTable
 from iomapd.control.ends import Ends
-from iomapd.control.freespace import rebuild
+from iomapd.control.freespace import Doubts, rebuild
 from iomapd.control.mappers import CachedMapper, StripedMapper, UpcallMapper
 from iomapd.control.member_io import MemberIO
 from iomapd.control.policy import Maker
@@ -77,6 +77,7 @@ class Core:
         programs: mapping programs; mapper: the strategy, see `mappers`.
         ends: tells programs how requests ended.
         read_only: nothing may be written.
+        unflushed: inodes whose committed changes may still be lost with the store's log.
     """
 
     def __init__(
@@ -85,14 +86,19 @@ class Core:
         self.store = store
         self.members = list(members)
         self.read_only = read_only
+        self.unflushed: set[int] = set()
         self.programs = Programs(store, built_in=mapper == "record")
         self.layouts = self.programs.layouts
         self.data_size_of = {m.id: m.data_size for m in self.members}
         self.table = InodeTable(store.names.inode)
         places = PlaceCache()
         self.cache = ExtentCache(follower=places)
-        self.space, self.problems = rebuild(self.data_size_of, store.space.owned())
-        self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
+        doubts = Doubts(called=store.names.path)
+        self.space = rebuild(self.data_size_of, store.space.owned(doubts.add), doubts)
+        self.problems = doubts.sentences
+        self.slow = SlowPath(
+            self.cache, store.space, self.data_size_of, self.programs.encode, doubts.contested
+        )
         self.engine = MapEngine()
         self.ends = Ends(self.programs, self.slow)
         self.mapper = self._mapper(mapper, places)
@@ -136,6 +142,7 @@ class Core:
             for inode, fields in op.changes:
                 self.store.names.update_inode(replace(stored_record(inode), **fields))
         for inode, fields in op.changes:
+            self.unflushed.add(inode.ino)
             for name, value in fields.items():
                 setattr(inode, "stored_size" if name == "size" else name, value)
         self.space.hold(op.held)

@@ -84,7 +84,10 @@ class ControlPlane:
 
     def _sweep(self) -> None:
         for ino in self.core.store.names.orphans():
-            self.room.delete(self.core.inode(ino))
+            try:
+                self.room.delete(self.core.inode(ino))
+            except (IomapdError, OSError) as exc:
+                log.error("inode %d, which no name leads to, is kept: %s", ino, exc)
         self.room.trim_all()
 
     async def end(self) -> None:

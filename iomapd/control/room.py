@@ -8,6 +8,7 @@ down to single blocks; only then ENOSPC.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,6 +16,7 @@ import trio
 from iomapd.abi.units import BLOCK
 from iomapd.control.policy import Need, wanted
 from iomapd.control.slowpath import FILE_END
+from iomapd.errors import BadMappingError, ProgramError, StoreError
 from iomapd.geometry.ranges import RangeSet, round_up
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from iomapd.control.freespace import Space
     from iomapd.control.points import Points
     from iomapd.mapping.extent import Extent
+
+log = logging.getLogger(__name__)
 
 
 class Room:
@@ -100,6 +104,8 @@ class Room:
         Whole rows only, and whole extents of programs that are not prefix programs.
         """
         extents = self._core.store.space.extents(inode.ino, end, FILE_END, -1)
+        for extent in extents:
+            self._core.slow.check(extent)
         return plan_cut(extents, end, self._core.programs.can_cut)
 
     def publish_cut(self, inode: Inode, end: int, kept: list[Extent]) -> None:
@@ -123,6 +129,8 @@ class Room:
         ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
+        for extent in ahead:
+            core.slow.check(extent)
         gone, kept, spaces = plan_cut(ahead, needed, self._core.programs.can_cut)
         cut = {extent.offset for extent in gone + kept}
         settled = [e.trimmed(e.length) for e in ahead if e.offset not in cut]
@@ -133,12 +141,15 @@ class Room:
         core.space.release(spaces)
 
     def trim_all(self) -> None:
-        """Trim the speculation of every file, open or not."""
+        """Trim the speculation of every file, open or not; one with broken rows keeps its."""
         for ino in self._core.store.space.speculative_inodes():
-            inode = self._core.inode(ino)
-            if inode.written is None:
-                inode.written = RangeSet(self._core.store.space.written(ino))
-            self.trim(inode)
+            try:
+                inode = self._core.inode(ino)
+                if inode.written is None:
+                    inode.written = RangeSet(self._core.store.space.written(ino))
+                self.trim(inode)
+            except (BadMappingError, ProgramError, StoreError, OSError) as exc:
+                log.error("inode %s keeps what was made ahead of need: %s", ino, exc)
 
     def delete(self, inode: Inode) -> None:
         """Delete an inode that no name and no handle leads to, and hold its space."""
