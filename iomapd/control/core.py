@@ -19,7 +19,7 @@ from iomapd.cache.extents import ExtentCache, PlaceCache
 from iomapd.cache.inodes import InodeTable
 from iomapd.cache.table import SharedTable
 from iomapd.control.ends import Ends
-from iomapd.control.freespace import rebuild
+from iomapd.control.freespace import Doubts, rebuild
 from iomapd.control.mappers import CachedMapper, StripedMapper, UpcallMapper
 from iomapd.control.marks import Marks
 from iomapd.control.member_io import MemberIO
@@ -92,6 +92,7 @@ class Core:
             upcalls: answers single mappings.
         ends: tells programs how requests ended.
         read_only: nothing may be written.
+        unflushed: inodes whose committed changes may still be lost with the store's log.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Core:
         self.store = store
         self.members = list(members)
         self.read_only = read_only
+        self.unflushed: set[int] = set()
         self.programs = Programs(store, built_in=mapper == "record")
         self.layouts = self.programs.layouts
         self._index_of = {m.id: m.index for m in self.members}
@@ -117,8 +119,12 @@ class Core:
         self.gate = Gate(self.shared, self.board)
         self.places = PlaceCache()
         self.cache = ExtentCache(follower=self.places)
-        self.space, self.problems = rebuild(self.data_size_of, store.space.owned())
-        self.slow = SlowPath(self.cache, store.space, self.data_size_of, self.programs.encode)
+        doubts = Doubts(called=store.names.path)
+        self.space = rebuild(self.data_size_of, store.space.owned(doubts.add), doubts)
+        self.problems = doubts.sentences
+        self.slow = SlowPath(
+            self.cache, store.space, self.data_size_of, self.programs.encode, doubts.contested
+        )
         self.marks = Marks(self.table, self.shared, self.slow, store.space)
         self.publisher = Publisher(self.table, self.board, self.cache, self.marks)
         self.engine = MapEngine()
@@ -181,6 +187,7 @@ class Core:
             for inode, fields in op.changes:
                 self.store.names.update_inode(replace(stored_record(inode), **fields))
         for inode, fields in op.changes:
+            self.unflushed.add(inode.ino)
             for name, value in fields.items():
                 setattr(inode, "stored_size" if name == "size" else name, value)
         self.space.hold(op.held)

@@ -15,12 +15,16 @@ files do not cut the room of large ones into pieces.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedDict
 
+from iomapd.geometry.ranges import RangeSet
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from iomapd.geometry.ranges import Range
 
@@ -140,24 +144,47 @@ class FreeSpace:
         self._held.extend(spaces)
 
 
+@dataclass(slots=True)
+class Doubts:
+    """What a rebuild found that cannot be: with any, the volume must not be written.
+
+    Attributes:
+        sentences: one per overlap, or span outside its member.
+        contested: by member id, what more than one extent owns, bytes: nobody can
+            tell whose the data there is.
+        called: how to call an inode.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    contested: dict[int, RangeSet] = field(default_factory=lambda: defaultdict(RangeSet))
+    called: Callable[[int], str] = "inode {}".format
+
+    def add(self, ino: int, fault: str) -> None:
+        """Take in what is wrong with one extent of *ino*."""
+        self.sentences.append(f"{self.called(ino)}: {fault}")
+
+    def contest(self, one: int, other: int, member: int, space: Range) -> None:
+        """Take in that two inodes own the same space."""
+        start, end = space
+        both = f"{self.called(one)} and {self.called(other)}"
+        self.sentences.append(f"{both} both own [{start}, {end}) of member {member}")
+        self.contested[member].add(start, end)
+
+
 def rebuild(
-    sizes: dict[int, int], owned: Iterable[tuple[int, int, Range]]
-) -> tuple[FreeSpace, list[str]]:
+    sizes: dict[int, int], owned: Iterable[tuple[int, int, Range]], doubts: Doubts
+) -> FreeSpace:
     """Compute free space as the complement of what extents own.
 
     Args:
         sizes: data area size in bytes by member id.
         owned: ``(ino, member id, (start, end))`` of every strip.
-
-    Returns:
-        The free space, and a sentence for every overlap or span outside its
-        member found on the way; with any, the volume must not be written.
+        doubts: what is found on the way.
     """
     taken: dict[int, list[tuple[int, int, int]]] = {member: [] for member in sizes}
-    problems: list[str] = []
     for ino, member, (start, end) in owned:
         if member not in sizes or not 0 <= start < end <= sizes[member]:
-            problems.append(f"inode {ino} owns [{start}, {end}) outside member {member}")
+            doubts.add(ino, f"owns [{start}, {end}) outside member {member}")
         else:
             taken[member].append((start, end, ino))
     space = FreeSpace(sizes)
@@ -166,12 +193,11 @@ def rebuild(
         at, holder = 0, 0
         for start, end, ino in ranges:
             if start < at:
-                shared = f"[{start}, {min(at, end)}) of member {member}"
-                problems.append(f"inodes {holder} and {ino} both own {shared}")
+                doubts.contest(holder, ino, member, (start, min(at, end)))
             elif at < start:
                 space.members[member].give(at, start)
             if end > at:
                 at, holder = end, ino
         if at < sizes[member]:
             space.members[member].give(at, sizes[member])
-    return space, problems
+    return space

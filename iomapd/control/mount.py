@@ -118,9 +118,11 @@ class ControlPlane:
 
     def _sweep(self) -> None:
         for ino in self.core.store.names.orphans():
-            self.room.delete(self.core.inode(ino))
-        for ino in self.core.store.space.speculative_inodes():
-            self.room.trim_quiet(self.core.inode(ino))
+            try:
+                self.room.delete(self.core.inode(ino))
+            except (IomapdError, OSError) as exc:
+                log.error("inode %d, which no name leads to, is kept: %s", ino, exc)
+        self.room.trim_all_quiet()
 
     async def end(self) -> None:
         """Make everything durable and let go; raises nothing, logs what failed."""

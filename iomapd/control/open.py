@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iomapd.meta.check_header import refuse_unsound
 from iomapd.meta.store import Store
 from iomapd.volume.authority import Stored, refuse_contradiction
 from iomapd.volume.member import MemberIdentity, open_members
@@ -36,6 +37,7 @@ def open_volume(
     """
     store = Store.open(layout.metadata, read_only=read_only, wait=wait)
     try:
+        refuse_unsound(store)
         refuse_contradiction(layout, stored_facts(store))
         expected = [
             MemberIdentity(m.id, m.index, m.uuid, m.data_offset, m.data_size) for m in store.members

@@ -20,6 +20,7 @@ from iomapd.dataplane.engine import EncodedExtent, encode
 from iomapd.errors import BadMappingError, ProgramError
 from iomapd.jit.admission.load import LoadedProgram, load_program
 from iomapd.jit.admission.proving import Geometry, Prover
+from iomapd.meta.check_header import source_digest
 from iomapd.meta.records import ProgramRecord
 from iomapd.volume.program_source import ProgramSource, param_names, read_program
 
@@ -78,7 +79,11 @@ class Programs:
         if not self._built_in:
             # Compiling it, on a cold cache, belongs here and not into a write.
             self._prover = Prover()
-        for layout in (self.layouts[number] for number in self._store.live_layouts()):
+        for number in self._store.live_layouts():
+            layout = self.layouts.get(number)
+            if layout is None:
+                log.error("layout %d is not there; what names it gives EIO", number)
+                continue
             name = self.rows[layout.program].name
             try:
                 loaded = self._load(layout)
@@ -103,6 +108,8 @@ class Programs:
         if loaded is None:
             row = self.rows[layout.program]
             try:
+                if source_digest(row.source) != row.sha256:
+                    raise ProgramError("its source is not what its SHA-256 says")
                 loaded = load_program(row.name, row.source, row.name)
                 if loaded.admission.params:
                     loaded = load_program(row.name, row.source, row.name, params=layout.params)
@@ -160,6 +167,18 @@ class Programs:
         name = self.rows[layout.program].name
         raise BadMappingError(f"program {name}: {proof.sentence}")
 
+    def prove(self, extent: Extent) -> None:
+        """Prove the map of an extent that is there already.
+
+        Raises:
+            BadMappingError: the map is no bijection, or its program declines it now.
+            ProgramError: its program is refused.
+        """
+        layout = self.layouts[extent.layout]
+        if not self.serves(layout, len(extent.strips), extent.strip_length, extent.seed):
+            name = self.rows[layout.program].name
+            raise BadMappingError(f"program {name}: declines the geometry of an extent it has made")
+
     def can_cut(self, extent: Extent) -> bool:
         """Tell whether *extent* may lose its last rows: by its own proof, not by a ladder's.
 
@@ -172,6 +191,11 @@ class Programs:
         return proof.prefix
 
     def _prove(self, layout: LayoutRecord, nr_strips: int, strip_length: int, seed: int) -> Proof:
+        if strip_length > max(layout.strip_max, layout.unit):
+            # What the store says is input: a lie would be computed block by block.
+            raise BadMappingError(
+                f"strips of {strip_length} B; layout {layout.id} allows {layout.strip_max}"
+            )
         loaded = self._load(layout)
         key = (layout.id, nr_strips, strip_length, seed if loaded.admission.uses_seed else 0)
         proof = self._proofs.get(key)

@@ -8,6 +8,8 @@ down to single blocks; only then ENOSPC.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,16 +17,19 @@ import trio
 from iomapd.abi.units import BLOCK
 from iomapd.control.policy import Need, wanted
 from iomapd.control.slowpath import FILE_END
+from iomapd.errors import BadMappingError, ProgramError, StoreError
 from iomapd.geometry.ranges import round_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from iomapd.cache.inode import Inode
     from iomapd.control.core import Core
     from iomapd.control.freespace import Space
     from iomapd.control.points import Points
     from iomapd.mapping.extent import Extent
+
+log = logging.getLogger(__name__)
 
 
 class Room:
@@ -100,6 +105,8 @@ class Room:
         Whole rows only, and whole extents of programs that are not prefix programs.
         """
         extents = self._core.store.space.extents(inode.ino, end, FILE_END, -1)
+        for extent in extents:
+            self._core.slow.check(extent)
         return plan_cut(extents, end, self._core.programs.can_cut)
 
     def publish_cut(self, inode: Inode, end: int, gone: list[Extent], kept: list[Extent]) -> None:
@@ -130,6 +137,8 @@ class Room:
         ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
+        for extent in ahead:
+            core.slow.check(extent)
         gone, kept, spaces = plan_cut(ahead, needed, self._core.programs.can_cut)
         cut = {extent.offset for extent in gone + kept}
         settled = [e.trimmed(e.length) for e in ahead if e.offset not in cut]
@@ -142,11 +151,16 @@ class Room:
         core.space.release(spaces)
 
     async def trim_all(self) -> None:
-        """Trim the speculation of every file, open or not."""
+        """Trim the speculation of every file, open or not; one with broken rows keeps its."""
         for ino in self._core.store.space.speculative_inodes():
-            inode = self._core.table.get(ino)
-            if inode is not None:
-                await self.trim(inode)
+            with _keeping(ino):
+                await self.trim(self._core.inode(ino))
+
+    def trim_all_quiet(self) -> None:
+        """As `trim_all`, while no lane runs."""
+        for ino in self._core.store.space.speculative_inodes():
+            with _keeping(ino):
+                self.trim_quiet(self._core.inode(ino))
 
     def delete(self, inode: Inode) -> None:
         """Delete an inode that no name and no handle leads to, and hold its space."""
@@ -159,6 +173,15 @@ class Room:
         self._points.drop(inode.ino)
         core.cache.forget(inode.ino)
         core.table.drop(inode.ino)
+
+
+@contextmanager
+def _keeping(ino: int) -> Iterator[None]:
+    """Leave an inode's speculation alone when its rows are broken."""
+    try:
+        yield
+    except (BadMappingError, ProgramError, StoreError, OSError) as exc:
+        log.error("inode %s keeps what was made ahead of need: %s", ino, exc)
 
 
 def plan_cut(

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.cache.extents import Known
+from iomapd.errors import BadMappingError
 from iomapd.geometry.ranges import round_down
 from iomapd.mapping.extent import check_extent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from iomapd.cache.extents import ExtentCache
     from iomapd.dataplane.engine import EncodedExtent
+    from iomapd.geometry.ranges import RangeSet
     from iomapd.mapping.extent import Extent
     from iomapd.meta.space import Space as ExtentRows
 
@@ -39,6 +41,7 @@ class SlowPath:
         rows: the store's extents.
         data_size_of: data area size in bytes by member id, for checking rows.
         encode: lays an extent out for compiled code.
+        contested: by member id, what more than one extent owns: it is nobody's.
     """
 
     def __init__(
@@ -47,10 +50,12 @@ class SlowPath:
         rows: ExtentRows,
         data_size_of: dict[int, int],
         encode: Callable[[Extent], EncodedExtent],
+        contested: Mapping[int, RangeSet] | None = None,
     ) -> None:
         self._cache = cache
         self._rows = rows
         self._data_size_of = data_size_of
+        self._contested = contested or {}
         self.encode = encode
         self.lookups = 0
 
@@ -65,7 +70,9 @@ class SlowPath:
             known = self._cache.find(ino, pos)
             if known is None:
                 self._read_ahead(ino, pos)
-                continue
+                known = self._cache.find(ino, pos)
+            if known is None:
+                raise BadMappingError(f"inode {ino}: the store does not say what lies at {pos}")
             stop = min(known.end, end)
             yield pos, stop, known
             pos = stop
@@ -81,15 +88,29 @@ class SlowPath:
         found = self._rows.extents(ino, pos, pos + 1, 1)
         if not found:
             return None
-        check_extent(found[0], self._data_size_of)
+        self.check(found[0])
         return found[0]
+
+    def check(self, extent: Extent) -> None:
+        """Check an extent that the store holds, before anything is done with it.
+
+        Raises:
+            BadMappingError: it breaks a rule, or another extent owns the same space.
+        """
+        check_extent(extent, self._data_size_of)
+        for member, (start, end) in extent.spaces() if self._contested else ():
+            if member in self._contested and self._contested[member].overlaps(start, end):
+                raise BadMappingError(
+                    f"extent of inode {extent.ino} at {extent.offset}: another extent owns the "
+                    "same space, and nobody can tell whose data lies there"
+                )
 
     def hole_around(self, ino: int, pos: int) -> tuple[int, int]:
         """Return the whole hole ``[start, end)`` around *pos*, which is in one."""
         self._read_ahead(ino, pos)
         known = self._cache.find(ino, pos)
-        assert known is not None
-        assert known.extent is None
+        if known is None or known.extent is not None:
+            raise BadMappingError(f"inode {ino}: its extents at {pos} contradict each other")
         return self._rows.end_before(ino, pos), known.end
 
     def publish(self, extents: list[Extent]) -> None:
@@ -104,7 +125,7 @@ class SlowPath:
         self.lookups += 1
         found = self._rows.extents(ino, pos, FILE_END, WINDOW)
         for extent in found:
-            check_extent(extent, self._data_size_of)
+            self.check(extent)
         at = pos
         for extent in found:
             if at < extent.offset:

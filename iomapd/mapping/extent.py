@@ -140,6 +140,11 @@ def _rules(extent: Extent) -> Iterator[tuple[bool, str]]:
         nr_strips == 1 or extent.strip_alloc % extent.unit == 0,
         f"strip_alloc {extent.strip_alloc} is not a multiple of the unit {extent.unit}",
     )
+    grain = extent.unit if nr_strips > 1 else BLOCK
+    yield (
+        extent.strip_length % grain == 0,
+        f"strip_length {extent.strip_length} is not a multiple of {grain}",
+    )
     yield all(s.addr % BLOCK == 0 for s in extent.strips), "a strip address is no block multiple"
     members = [s.member for s in extent.strips]
     yield len(set(members)) == nr_strips, f"members {members} repeat"

@@ -8,7 +8,8 @@
     every row         of another table belongs to an inode of the right type
 
 An inode without links and names is no fault: a file deleted while it was open,
-swept at the next mount.
+swept at the next mount.  That a row's values can be values of its columns is
+`scan`'s business.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ import stat
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from iomapd.abi.units import MAX_FILE_SIZE
-from iomapd.meta.findings import Finding, PathNames, shown_name
+from iomapd.meta.findings import Finding, shown_name
 from iomapd.meta.schema import ROOT_INO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iomapd.meta.records import DirentRecord, InodeRecord
-    from iomapd.meta.store import Store
+    from iomapd.meta.scan import Scan
 
 CHECK = "names"
 _TYPES = frozenset(
@@ -34,47 +34,40 @@ _TYPES = frozenset(
 )
 
 
-def check_names(store: Store, paths: PathNames) -> Iterator[Finding]:
-    """Check inodes, directory entries, symlinks and extended attributes.
-
-    Args:
-        store: read from beginning to end, several times.
-        paths: how to call inodes.
-    """
-    modes = {inode.ino: inode.mode for inode in store.iter_inodes()}
-    if not stat.S_ISDIR(modes.get(ROOT_INO, 0)):
-        yield Finding(CHECK, f"inode {ROOT_INO}, the root, is not a directory", "/")
+def check_names(scan: Scan) -> Iterator[Finding]:
+    """Check inodes, directory entries, symlinks and extended attributes."""
+    if not scan.is_told(ROOT_INO) and not stat.S_ISDIR(scan.modes.get(ROOT_INO, 0)):
+        yield Finding(CHECK, f"/: inode {ROOT_INO}, the root, is not a directory", "/")
     nr_names: Counter[int] = Counter()
     nr_subdirectories: Counter[int] = Counter()
     parents: dict[int, int] = {}
-    for dirent in store.iter_dirents():
-        yield from _check_dirent(dirent, modes, paths)
+    for dirent in scan.dirents():
+        yield from _check_dirent(dirent, scan)
         nr_names[dirent.ino] += 1
-        if stat.S_ISDIR(modes.get(dirent.ino, 0)):
+        if stat.S_ISDIR(scan.modes.get(dirent.ino, 0)):
             nr_subdirectories[dirent.parent] += 1
             parents[dirent.ino] = dirent.parent
-    layouts = store.layouts()
-    for inode in store.iter_inodes():
+    for inode in scan.inodes():
+        if scan.is_told(inode.ino):
+            continue
         for rule in _broken_rules(inode, nr_names[inode.ino], nr_subdirectories[inode.ino]):
-            yield _about(inode.ino, paths, rule)
-        if inode.layout not in layouts:
-            yield _about(inode.ino, paths, f"layout {inode.layout} is not there")
-        if stat.S_ISLNK(inode.mode):
-            yield from _check_target(store, inode, paths)
-    yield from _check_reached(parents, paths)
-    for ino in {xattr.ino for xattr in store.iter_xattrs()} - modes.keys():
-        yield Finding(CHECK, f"extended attributes belong to inode {ino}, which is not there")
+            yield _about(inode.ino, scan, rule)
+        if inode.layout not in scan.layouts.there:
+            yield _about(inode.ino, scan, f"names layout {inode.layout}, which is not there")
+    yield from _check_reached(parents, scan)
+    yield from _check_targets(scan)
+    for ino in dict.fromkeys(xattr.ino for xattr in scan.xattrs()):
+        if not scan.is_there(ino):
+            yield Finding(CHECK, f"extended attributes belong to inode {ino}, which is not there")
 
 
-def _check_dirent(
-    dirent: DirentRecord, modes: dict[int, int], paths: PathNames
-) -> Iterator[Finding]:
-    path = f"{paths.path(dirent.parent).rstrip('/')}/{shown_name(dirent.name)}"
-    if dirent.parent not in modes:
+def _check_dirent(dirent: DirentRecord, scan: Scan) -> Iterator[Finding]:
+    path = f"{scan.paths.path(dirent.parent).rstrip('/')}/{shown_name(dirent.name)}"
+    if not scan.is_there(dirent.parent):
         yield Finding(CHECK, f"{path}: its directory is not there", path)
-    elif not stat.S_ISDIR(modes[dirent.parent]):
+    elif not stat.S_ISDIR(scan.modes.get(dirent.parent, stat.S_IFDIR)):
         yield Finding(CHECK, f"{path}: lies in something that is no directory", path)
-    if dirent.ino not in modes:
+    if not scan.is_there(dirent.ino):
         yield Finding(CHECK, f"{path}: leads to inode {dirent.ino}, which is not there", path)
     if dirent.name in (b".", b"..") or b"/" in dirent.name or b"\0" in dirent.name:
         yield Finding(CHECK, f"{path}: is no name a file can have", path)
@@ -83,8 +76,6 @@ def _check_dirent(
 def _broken_rules(inode: InodeRecord, nr_names: int, nr_subdirectories: int) -> Iterator[str]:
     if stat.S_IFMT(inode.mode) not in _TYPES:
         yield f"mode {inode.mode:o} has no file type"
-    if not 0 <= inode.size <= MAX_FILE_SIZE:
-        yield f"size {inode.size} is out of range"
     if not stat.S_ISDIR(inode.mode):
         if inode.nlink != nr_names:
             yield f"counts {inode.nlink} links and has {nr_names} names"
@@ -100,16 +91,24 @@ def _broken_rules(inode: InodeRecord, nr_names: int, nr_subdirectories: int) -> 
         yield f"is a directory with {nr_names} names; it has {expected}"
 
 
-def _check_target(store: Store, inode: InodeRecord, paths: PathNames) -> Iterator[Finding]:
-    target = store.names.target(inode.ino)
-    if target is None:
-        yield _about(inode.ino, paths, "is a symbolic link without a target")
-    elif len(target) != inode.size:
-        rule = f"its target has {len(target)} bytes, its size is {inode.size}"
-        yield _about(inode.ino, paths, rule)
+def _check_targets(scan: Scan) -> Iterator[Finding]:
+    """Every symbolic link has a target of its size, and nothing else has one."""
+    targets = {ino: len(target) for ino, target in scan.targets() if not scan.is_told(ino)}
+    for inode in scan.inodes():
+        if not stat.S_ISLNK(inode.mode) or scan.is_told(inode.ino):
+            continue
+        length = targets.pop(inode.ino, None)
+        if length is None:
+            yield _about(inode.ino, scan, "is a symbolic link without a target")
+        elif length != inode.size:
+            rule = f"its target has {length} bytes, its size is {inode.size}"
+            yield _about(inode.ino, scan, rule)
+    for ino in targets:
+        if not scan.is_told(ino):
+            yield _about(ino, scan, "has a target, but is no symbolic link")
 
 
-def _check_reached(parents: dict[int, int], paths: PathNames) -> Iterator[Finding]:
+def _check_reached(parents: dict[int, int], scan: Scan) -> Iterator[Finding]:
     """Directories that no way from the root leads to: they form rings, or hang on one."""
     reached = {ROOT_INO}
     for start in parents:
@@ -121,9 +120,9 @@ def _check_reached(parents: dict[int, int], paths: PathNames) -> Iterator[Findin
         if ino in reached:
             reached.update(way)
         elif ino in way:
-            yield _about(start, paths, "is not reached from the root")
+            yield _about(start, scan, "is not reached from the root")
 
 
-def _about(ino: int, paths: PathNames, rule: str) -> Finding:
-    path = paths.path(ino)
+def _about(ino: int, scan: Scan, rule: str) -> Finding:
+    path = scan.paths.path(ino)
     return Finding(CHECK, f"{path}: {rule}", path)

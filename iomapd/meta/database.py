@@ -29,6 +29,7 @@ from shutil import copyfile, rmtree
 from typing import TYPE_CHECKING
 
 from iomapd.errors import StoreBusyError, StoreError, StoreMissingError
+from iomapd.meta.rows import one_line
 from iomapd.meta.schema import APPLICATION_ID, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -83,14 +84,14 @@ class Database:
                 path, isolation_level=None, cached_statements=256, check_same_thread=False
             )
         except sqlite3.Error as exc:
-            raise StoreError(f"{self.path}: not a readable metadata store ({exc})") from None
+            raise self._unreadable(exc) from None
 
     def _check_format(self) -> None:
         try:
             (app,) = self.connection.execute("PRAGMA application_id").fetchone()
             (version,) = self.connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.Error as exc:
-            raise StoreError(f"{self.path}: not a readable metadata store ({exc})") from None
+            raise self._unreadable(exc) from None
         if app != APPLICATION_ID:
             raise StoreError(f"{self.path}: not an iomapd metadata store (application id {app:#x})")
         if version != SCHEMA_VERSION:
@@ -106,9 +107,15 @@ class Database:
             self.connection.execute("PRAGMA journal_mode=WAL").fetchone()
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.execute("PRAGMA wal_autocheckpoint=0")
+            # As sqlite.org/security.html advises for files that anybody may have written.
+            self.connection.execute("PRAGMA trusted_schema=OFF")
+            self.connection.execute("PRAGMA cell_size_check=ON")
             self.connection.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")
         except sqlite3.Error as exc:
-            raise StoreError(f"{self.path}: not a readable metadata store ({exc})") from None
+            raise self._unreadable(exc) from None
+
+    def _unreadable(self, exc: sqlite3.Error) -> StoreError:
+        return StoreError(f"{self.path}: not a readable metadata store ({one_line(exc)})")
 
     def _open_wal(self) -> int:
         # The -wal file exists only after the first write; an empty write
@@ -199,7 +206,7 @@ class Database:
 
 def store_error(path: Path, exc: sqlite3.Error) -> StoreError:
     """Turn a SQLite error into one line and an errno."""
-    error = StoreError(f"{path}: {exc}")
+    error = StoreError(f"{path}: {one_line(exc)}")
     if getattr(exc, "sqlite_errorname", "").startswith("SQLITE_FULL"):
         error.errno = errno.ENOSPC
     return error

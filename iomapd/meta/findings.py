@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from iomapd.meta.schema import ROOT_INO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from iomapd.meta.records import DirentRecord
 
@@ -32,20 +32,27 @@ class Finding:
 
 
 class PathNames:
-    """Paths of inodes, by the first name of each that was seen."""
+    """Paths of inodes, by the first name of each that was seen.
 
-    def __init__(self, dirents: Iterable[DirentRecord]) -> None:
+    Args:
+        dirents: all names.
+        inodes: the inodes there are: one without a name is called unlinked.
+    """
+
+    def __init__(self, dirents: Iterable[DirentRecord], inodes: Container[int] = ()) -> None:
+        self._inodes = inodes
         self._names: dict[int, tuple[int, bytes]] = {}
         for dirent in dirents:
             self._names.setdefault(dirent.ino, (dirent.parent, dirent.name))
 
     def path(self, ino: int) -> str:
-        """Return ``/a/b`` for an inode; ``inode 7`` stands for what no name leads to."""
+        """Return ``/a/b`` for an inode; ``unlinked inode 7`` stands for what no name leads to."""
         parts: list[str] = []
         seen = set()
         while ino != ROOT_INO:
             if ino in seen or ino not in self._names:
-                return "/".join([f"inode {ino}", *reversed(parts)])
+                known = "unlinked " if ino in self._inodes and ino not in seen else ""
+                return "/".join([f"{known}inode {ino}", *reversed(parts)])
             seen.add(ino)
             ino, name = self._names[ino]
             parts.append(shown_name(name))

@@ -19,23 +19,26 @@ import os
 import sqlite3
 import struct
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from iomapd.errors import StoreError
 from iomapd.meta.database import Database, fsync_directory, store_error
 from iomapd.meta.names import Names
 from iomapd.meta.records import LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
+from iomapd.meta.rows import LAYOUT, MEMBER, PROGRAM, VOLUME, Rows, require, sound
 from iomapd.meta.schema import APPLICATION_ID, ROOT_INO, SCHEMA_VERSION, TABLES
 from iomapd.meta.space import Space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from iomapd.mapping.extent import Extent
-    from iomapd.meta.records import ContentRecord, DirentRecord, InodeRecord, XattrRecord
+    from iomapd.meta.records import DirentRecord, InodeRecord
+
+T = TypeVar("T")
 
 _PARAMS = struct.Struct("<8q")
 _ROOT_MODE = 0o040755
@@ -146,6 +149,21 @@ def _layout(*row: Any) -> LayoutRecord:
     return LayoutRecord(number, unit, width, low, high, program, numbers, copies, flags)
 
 
+class Catalogue(dict[int, T]):
+    """Rows by id; asking for one that is not there is a fault of the store.
+
+    Raises:
+        StoreError: naming the row.
+    """
+
+    def __init__(self, what: str, rows: dict[int, T]) -> None:
+        super().__init__(rows)
+        self._what = what
+
+    def __missing__(self, number: int) -> T:
+        raise StoreError(f"{self._what} {number} is not there; iomapd fsck says who names it")
+
+
 class Store:
     """An open metadata store; see the module for its parts."""
 
@@ -155,11 +173,12 @@ class Store:
         self.read_only = database.read_only
         self.names = Names(database.connection)
         self.space = Space(database.connection)
+        self.rows = Rows(database.connection)
         try:
             self._load_header()
-        except (sqlite3.Error, TypeError, ValueError) as exc:
+        except StoreError as exc:
             database.close()
-            raise StoreError(f"{self.path}: the store's header is unreadable ({exc})") from None
+            raise StoreError(f"{self.path}: the store's header is unreadable: {exc}") from None
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False, wait: float = 0.0) -> Store:
@@ -171,37 +190,48 @@ class Store:
         return cls(Database(path, read_only=read_only, wait=wait))
 
     def _load_header(self) -> None:
-        execute = self._database.connection.execute
-        uuid, name, created, block, *numbers = execute(
+        found = self.rows.all(
             "SELECT uuid,name,created_ns,block_size,generation,pending,root_layout FROM volume"
-        ).fetchone()
+        )
+        if len(found) != 1:
+            raise StoreError(f"{len(found)} rows of table volume; there is one")
+        require(VOLUME, found[0], "volume row")
+        uuid, name, created, block, *numbers = found[0]
         self.generation: int = numbers[0]
         self.pending: int = numbers[1]
         self.root_layout: int = numbers[2]
         self.volume = VolumeRecord(UUID(bytes=uuid), name, created, block)
+        columns = ",".join(column.name for column in MEMBER)
         self.members = [
             MemberRecord(row[0], row[1], UUID(bytes=row[2]), *row[3:])
-            for row in execute("SELECT * FROM member ORDER BY place")
+            for row in sound(
+                MEMBER,
+                self.rows.each(f"SELECT {columns} FROM member ORDER BY place"),
+                "member",
+                None,
+            )
         ]
 
     # -- layouts and programs
 
-    def layouts(self) -> dict[int, LayoutRecord]:
-        """Return all layout rows by id."""
-        found = self._database.connection.execute("SELECT * FROM layout")
-        return {row[0]: _layout(*row) for row in found}
+    def layouts(self, told: Callable[[int, str], None] | None = None) -> dict[int, LayoutRecord]:
+        """Return all layout rows by id; *told* of broken ones, see `rows.sound`."""
+        columns = ",".join(column.name for column in LAYOUT)
+        found = self.rows.each(f"SELECT {columns} FROM layout ORDER BY id")
+        rows = {row[0]: _layout(*row) for row in sound(LAYOUT, found, "layout", told)}
+        return Catalogue("layout", rows)
 
-    def programs(self) -> dict[int, ProgramRecord]:
-        """Return all program rows by id."""
-        found = self._database.connection.execute("SELECT * FROM program")
-        return {row[0]: ProgramRecord(*row) for row in found}
+    def programs(self, told: Callable[[int, str], None] | None = None) -> dict[int, ProgramRecord]:
+        """Return all program rows by id; *told* of broken ones, see `rows.sound`."""
+        columns = ",".join(column.name for column in PROGRAM)
+        found = self.rows.each(f"SELECT {columns} FROM program ORDER BY id")
+        rows = {row[0]: ProgramRecord(*row) for row in sound(PROGRAM, found, "program", told)}
+        return Catalogue("program", rows)
 
     def live_layouts(self) -> list[int]:
         """Return the ids of layouts that an extent or an inode names."""
-        found = self._database.connection.execute(
-            "SELECT layout FROM extent UNION SELECT layout FROM inode ORDER BY 1"
-        )
-        return [row[0] for row in found]
+        found = self.rows.all("SELECT layout FROM extent UNION SELECT layout FROM inode ORDER BY 1")
+        return [row[0] for row in found if isinstance(row[0], int)]
 
     def add_program(self, wanted: ProgramRecord) -> int:
         """Insert a program (its id is ignored if 0); return its id; in the caller's transaction."""
@@ -267,7 +297,7 @@ class Store:
         """Close; the last connection moves the log into the database file."""
         self._database.close()
 
-    # -- whole-store scans, for fsck and info
+    # -- whole-store scans, for info; `scan` reads a store that may be broken
 
     def iter_inodes(self) -> Iterator[InodeRecord]:
         """Iterate over all inodes."""
@@ -277,14 +307,6 @@ class Store:
         """Iterate over all directory entries."""
         return self.names.iter_dirents()
 
-    def iter_xattrs(self) -> Iterator[XattrRecord]:
-        """Iterate over all extended attributes."""
-        return self.names.iter_xattrs()
-
     def iter_extents(self) -> Iterator[Extent]:
         """Iterate over all extents."""
         return self.space.iter_extents()
-
-    def iter_content(self) -> Iterator[ContentRecord]:
-        """Iterate over all content rows."""
-        return self.space.iter_content()

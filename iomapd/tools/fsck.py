@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checking a volume: members, store, names, space.  Nothing is changed.
+"""Checking a volume: members, store, names, space, programs.  Nothing is changed.
 
 The parts are checked in an order in which each can rely on those before it; a
 store that cannot be read ends the check of the store, not that of the members.
@@ -11,23 +11,24 @@ makes everything durable and writes a copy, and the copy is checked.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from iomapd.abi import PROGRAM_ABI
 from iomapd.control.open import stored_facts
 from iomapd.errors import IomapdError, StoreBusyError, StoreError
+from iomapd.meta.check_header import check_header, check_ids, check_programs
 from iomapd.meta.check_names import check_names
 from iomapd.meta.check_space import Usage, check_space
-from iomapd.meta.findings import Finding, PathNames
-from iomapd.meta.integrity import integrity_faults, reading
+from iomapd.meta.findings import Finding
+from iomapd.meta.integrity import integrity_faults
+from iomapd.meta.scan import Scan
 from iomapd.meta.store import Store
 from iomapd.tools.admin import request_mount
+from iomapd.tools.fsck_maps import check_maps
 from iomapd.tools.info import examine_member, mount_of_volume
 from iomapd.volume.authority import refuse_contradiction
 from iomapd.volume.expectation import Expectation
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-STAGES = ("the store's file", "members", "layout and programs", "names and space")
+STAGES = ("the store's file", "members", "layouts and programs", "names and space")
+
+NR_PASSES: Final = 10
+"""How often the checks of names and space read the rows of a store, about."""
 
 
 @dataclass(slots=True)
@@ -100,15 +104,15 @@ def check_volume(layout: LayoutFile, progress: Progress | None = None) -> FsckRe
     with _readable_store(layout) as (store, mounted):
         report = FsckReport(store.volume.name, store.volume.uuid, mounted)
         report.size = sum(member.data_size for member in store.members)
+        tell = progress or (lambda what, done, total: None)
         stages = (
             _check_file(layout, store),
             _check_members(layout, store),
             _check_header(layout, store),
-            _check_tree(store, report),
+            _check_tree(store, report, tell),
         )
         for number, (what, stage) in enumerate(zip(STAGES, stages, strict=True)):
-            if progress is not None:
-                progress(f"checking {what}", number, len(stages))
+            tell(f"checking {what}", number, len(stages))
             report.findings.extend(stage)
         return report
 
@@ -176,31 +180,25 @@ def _moved(listed: list[Path], store: Store, identities: list[MemberIdentity]) -
 
 def _check_header(layout: LayoutFile, store: Store) -> Iterator[Finding]:
     try:
-        refuse_contradiction(layout, stored_facts(store))
+        found = [*check_header(store), *check_programs(store)]
+        yield from found
+        yield from check_ids(store)
+        if not found:  # what the layout file says would be held against nonsense
+            refuse_contradiction(layout, stored_facts(store))
+    except StoreError as exc:
+        yield Finding("store", f"{store.path}: {exc}")
     except IomapdError as exc:
         yield Finding("layout", str(exc))
-    except KeyError as exc:
-        yield Finding(
-            "store", f"{layout.metadata}: the root layout names row {exc}, which is not there"
-        )
-    if store.pending not in (store.generation, store.generation + 1):
-        numbers = f"generation {store.generation}, pending {store.pending}"
-        yield Finding("store", f"{layout.metadata}: {numbers}; a mount adds one")
-    for program in store.programs().values():
-        if hashlib.sha256(program.source.encode()).hexdigest() != program.sha256:
-            rule = f"the source of program {program.name} is not what its SHA-256 says"
-            yield Finding("store", f"{layout.metadata}: {rule}")
-        if program.abi > PROGRAM_ABI:
-            rule = f"program {program.name} is of ABI {program.abi}; this iomapd knows"
-            yield Finding("store", f"{layout.metadata}: {rule} {PROGRAM_ABI}")
 
 
-def _check_tree(store: Store, report: FsckReport) -> Iterator[Finding]:
+def _check_tree(store: Store, report: FsckReport, progress: Progress) -> Iterator[Finding]:
     try:
-        with reading(store):
-            paths = PathNames(store.iter_dirents())
-            report.nr_inodes = sum(1 for _ in store.iter_inodes())
-            yield from check_names(store, paths)
-            yield from check_space(store, paths, report.usage)
+        total = NR_PASSES * store.names.count_inodes()
+        scan = Scan(store, lambda rows: progress("checking names and space", rows, total))
+        report.nr_inodes = len(scan.modes)
+        for check in (check_names(scan), check_space(scan, report.usage)):
+            yield from check
+        yield from scan.findings()
+        yield from check_maps(scan)
     except StoreError as exc:
-        yield Finding("store", f"{exc}; the check of names and space ended here")
+        yield Finding("store", f"{store.path}: {exc}; the check of names and space ended here")

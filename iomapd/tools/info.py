@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from iomapd.abi.mountinfo import find_mount
 from iomapd.errors import IomapdError, MountError, StoreBusyError
+from iomapd.meta.check_header import refuse_unsound
 from iomapd.meta.store import Store
 from iomapd.tools.admin import request_mount, served_mounts
 from iomapd.volume.copies import read_superblock
@@ -105,6 +106,7 @@ def examine_member(path: Path, expected: Expectation) -> Examined:
 
 def _resting_info(layout: LayoutFile, store: Store) -> dict[str, Any]:
     """Return the body for a volume that nobody serves."""
+    refuse_unsound(store)
     root = store.layouts()[store.root_layout]
     program = store.programs()[root.program]
     examined = _examine(layout, store)

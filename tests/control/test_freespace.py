@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from iomapd.control.freespace import FreeSpace, rebuild
+from iomapd.control.freespace import Doubts, FreeSpace, rebuild
 
 SIZE = 64 * 4096
 
@@ -64,8 +64,9 @@ class Space(RuleBasedStateMachine):
     @invariant()
     def a_rebuild_finds_the_same(self):
         spans = [(1, *span) for span in self.owned + self.held]
-        again, problems = rebuild({1: SIZE, 2: SIZE}, spans)
-        assert not problems
+        doubts = Doubts()
+        again = rebuild({1: SIZE, 2: SIZE}, spans, doubts)
+        assert not doubts.sentences
         assert again.free == self.space.free
 
 
@@ -74,12 +75,15 @@ TestSpace.settings = settings(max_examples=40, stateful_step_count=30, deadline=
 
 
 def test_an_overlap_names_both_files():
-    _, problems = rebuild({1: SIZE}, [(7, 1, (0, 8192)), (9, 1, (4096, 12288))])
-    assert problems == ["inodes 7 and 9 both own [4096, 8192) of member 1"]
+    doubts = Doubts()
+    rebuild({1: SIZE}, [(7, 1, (0, 8192)), (9, 1, (4096, 12288))], doubts)
+    assert doubts.sentences == ["inode 7 and inode 9 both own [4096, 8192) of member 1"]
+    assert list(doubts.contested[1]) == [(4096, 8192)]
 
 
 @pytest.mark.parametrize("span", [(0, SIZE + 4096), (-4096, 4096), (8192, 8192)])
 def test_a_span_outside_its_member_is_named(span):
-    _, problems = rebuild({1: SIZE}, [(7, 1, span)])
-    assert len(problems) == 1
-    assert "inode 7" in problems[0]
+    doubts = Doubts()
+    rebuild({1: SIZE}, [(7, 1, span)], doubts)
+    assert len(doubts.sentences) == 1
+    assert "inode 7" in doubts.sentences[0]
