@@ -16,15 +16,20 @@ shared table (CACHE), or one question to the control plane for each piece (UPCAL
 
 from __future__ import annotations
 
+from typing import Final
+
 from iomapd.abi.units import BLOCK
-from iomapd.cache.entry import EXTENTS, PLACES, TRIPLE, find_extent
+from iomapd.cache.entry import PLACES, find_extent
 from iomapd.cache.marks import first_block, last_block, next_clear, next_set
 from iomapd.dataplane.find import MARKS, OFFSET, PIECE_SIZE, map_range
 from iomapd.dataplane.plane import (
+    BUFFERED,
     BY_CACHE,
     BY_PROGRAM,
+    MAPPED,
     MEMBER_BIT,
     MEMBER_DATA_SIZE,
+    MEMBER_MAP_SIZE,
     MEMBER_MODE,
     MEMBER_SIZE,
     MEMBERS,
@@ -39,6 +44,7 @@ from iomapd.dataplane.request import (
     ANSWER_STATUS,
     ANSWERED,
     CTX,
+    EXTENTS,
     FORWARD_OTHER,
     FORWARD_REFUSED,
     GO_ON,
@@ -60,12 +66,12 @@ from iomapd.dataplane.request import (
 from iomapd.native.memory import load64, load_acquire, store64
 
 # What is known of a block's content.
-WRITTEN = 1
-UNWRITTEN = 2
-UNKNOWN = 3
+WRITTEN: Final = 1
+UNWRITTEN: Final = 2
+UNKNOWN: Final = 3
 
 # A record of the table of places: start, end (file positions), member, addr.
-PLACE_SIZE = 32
+PLACE_SIZE: Final = 32
 
 
 def gather(plane: int, request: int, entry: int, end: int, writing: int) -> int:
@@ -74,7 +80,7 @@ def gather(plane: int, request: int, entry: int, end: int, writing: int) -> int:
     Returns:
         GO_ON when there are pieces for all of it; PARK or a FORWARD reason.
     """
-    extents = load_acquire(entry + EXTENTS)
+    extents = load64(request + EXTENTS)
     pos = load64(request + WALKED)
     while pos < end:
         triple = find_triple(extents, pos)
@@ -121,9 +127,9 @@ def find_triple(extents: int, pos: int) -> int:
     return find_extent(extents, pos) if extents != 0 else 0
 
 
-def content_at(entry: int, pos: int) -> int:
+def content_at(extents: int, pos: int) -> int:
     """Tell what is known of the block at file position *pos*: WRITTEN, UNWRITTEN or UNKNOWN."""
-    triple = find_triple(load_acquire(entry + EXTENTS), pos)
+    triple = find_triple(extents, pos)
     if triple == 0:
         return UNKNOWN
     words = load64(triple + 16)
@@ -242,7 +248,7 @@ def miss(request: int, kind: int, pos: int, end: int) -> int:
 
 
 def survey(plane: int, request: int) -> int:
-    """Check that every piece lies on a member, and note which and of which modes they are.
+    """Check that every piece lies on a member; note on which, and how each is reached.
 
     A mapping has been checked against its extent, an extent against its volume; this is the
     last look before bytes move.
@@ -260,16 +266,24 @@ def survey(plane: int, request: int) -> int:
             return FORWARD_REFUSED
         if index != 0:
             member = members + index * MEMBER_SIZE
-            addr = load64(piece + 8)
-            size = load64(piece + 24) - load64(piece + 16)
-            if addr < 0 or addr > load64(member + MEMBER_DATA_SIZE) - size:
+            mode = mode_of(member, piece)
+            if mode == 0:
                 return FORWARD_REFUSED
             touch |= load64(member + MEMBER_BIT)
-            modes |= 1 << load64(member + MEMBER_MODE)
+            modes |= 1 << mode
         piece += PIECE_SIZE
     store64(request + TOUCH, touch)
     store64(request + MODES, modes)
     return GO_ON
 
 
-assert TRIPLE == 24
+def mode_of(member: int, piece: int) -> int:
+    """Return how *piece* is reached on its member; 0 when it does not lie in the data area."""
+    addr = load64(piece + 8)
+    size = load64(piece + 24) - load64(piece + 16)
+    if addr < 0 or addr > load64(member + MEMBER_DATA_SIZE) - size:
+        return 0
+    mode = load64(member + MEMBER_MODE)
+    if mode == MAPPED and addr > load64(member + MEMBER_MAP_SIZE) - size:
+        return BUFFERED
+    return mode

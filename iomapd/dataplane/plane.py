@@ -8,20 +8,18 @@ the server; see `cache.entry`.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.cache.entry import SLOT_SIZE
 from iomapd.dataplane import statistics as counters
-from iomapd.dataplane.request import DATA_MAX, FORWARD, NR_REASONS, REQUEST_SIZE, lay_out
-from iomapd.native.bits import cycles
+from iomapd.dataplane.request import DATA_MAX, NR_REASONS, REQUEST_SIZE, lay_out
 from iomapd.native.memory import load64, store64, store_release
 from iomapd.native.region import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 # Words.
 DEV: Final = 0  # descriptor of /dev/fuse

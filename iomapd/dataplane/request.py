@@ -50,6 +50,7 @@ STARTED: Final = 136  # cycles when the message was read
 MISSING: Final = 144  # what is asked for when it is parked: file position,
 MISSING_COUNT: Final = 152  # bytes,
 KIND: Final = 160  # and MISS or UPCALL
+EXTENTS: Final = 168  # address of the extent block that it works with
 TIMESPEC: Final = 176  # two words for clock_gettime
 ANSWER: Final = 192  # of the control plane, to an upcall: five words
 ANSWER_STATUS: Final = ANSWER  # NO_ANSWER, ANSWERED, or anything else: forward the request

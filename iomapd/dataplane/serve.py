@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: MIT
+"""Serve one READ or WRITE from its message to its reply, without Python.
+
+    show -> find entry -> hold? -> size, marks, extents -> pieces -> member I/O -> reply -> withdraw
+
+The order of a write is what durability rests on:
+
+    member I/O -> TOUCHED -> marks -> MARKED -> size, times, DIRTY -> reply
+
+Whoever reads a mark reads new data; whoever takes a size has seen the marks below it; whoever takes
+marks finds the member in TOUCHED.  What cannot be done in this way is forwarded before anything
+is done: first writes to a part of a block, writes that leave a gap behind stale bytes,
+writes that must be durable, inodes that are held.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from iomapd.abi.fuse import (
+    FUSE_WRITE_CACHE,
+    IN_NODEID,
+    IN_OPCODE,
+    IO_END,
+    IO_OFFSET,
+    IO_SIZE,
+    O_DSYNC,
+    O_SYNC_ONLY,
+    READ,
+    WRITE,
+    WRITE_FLAGS,
+    WRITE_OPEN_FLAGS,
+)
+from iomapd.abi.units import BLOCK
+from iomapd.cache.entry import (
+    ATIME,
+    COOKIE,
+    CTIME,
+    DIRTY,
+    FORWARD_ALL,
+    FORWARD_WRITES,
+    HOLD,
+    MARKED,
+    MTIME,
+    SIZE,
+    TOUCHED,
+    find_entry,
+    note_write,
+    show,
+    withdraw,
+)
+from iomapd.cache.entry import EXTENTS as ENTRY_EXTENTS
+from iomapd.cache.entry import FLAGS as ENTRY_FLAGS
+from iomapd.cache.marks import first_block, last_block, mark
+from iomapd.dataplane.find import FRESH, MARKS, OFFSET
+from iomapd.dataplane.gather import (
+    UNWRITTEN,
+    WRITTEN,
+    content_at,
+    find_triple,
+    gather,
+    miss,
+    survey,
+)
+from iomapd.dataplane.plane import (
+    DIRECT,
+    ENTRIES,
+    FILE_END,
+    FLAGS,
+    NO_ATIME,
+    NR_BUCKETS,
+    READ_ONLY,
+)
+from iomapd.dataplane.request import (
+    ANSWER_STATUS,
+    BUFFER,
+    DATA_MAX,
+    EXTENTS,
+    FAILED,
+    FORWARD_FLAGGED,
+    FORWARD_HELD,
+    FORWARD_OTHER,
+    FORWARD_PARTIAL,
+    FORWARD_SYNC,
+    FORWARD_UNALIGNED,
+    GO_ON,
+    LENGTH,
+    MESSAGE,
+    MISS,
+    MODES,
+    NO_ANSWER,
+    NR_PIECES,
+    ORIGIN,
+    SERVED,
+    SLOT,
+    TIMESPEC,
+    TOUCH,
+    WALKED,
+)
+from iomapd.dataplane.request import COOKIE as REQUEST_COOKIE
+from iomapd.dataplane.statistics import count_served
+from iomapd.dataplane.transfer import (
+    EIO,
+    read_pieces,
+    reply_empty,
+    reply_error,
+    reply_written,
+    write_pieces,
+)
+from iomapd.native.memory import (
+    fetch_add,
+    fetch_or,
+    load32,
+    load64,
+    load_acquire,
+    store64,
+    store_release,
+)
+from iomapd.native.syscalls import CLOCK_REALTIME_COARSE, clock_gettime
+
+_NS: Final = 1_000_000_000
+
+
+def serve(plane: int, request: int, stats: int) -> int:
+    """Serve the message in *request*.
+
+    Args:
+        plane: address of the mount's plane.
+        request: address of the request buffer, the caller's alone.
+        stats: address of the calling thread's counters.
+
+    Returns:
+        SERVED: replied, maybe with an error.
+        PARK: a mapping is missing, see MISSING; serve it again when it may be there.
+        FORWARD_*: nothing was done; the control plane takes the message as it is.
+    """
+    message = load64(request + MESSAGE)
+    length = load64(request + LENGTH)
+    opcode = load32(message + IN_OPCODE)
+    if length < IO_END or opcode not in (READ, WRITE):
+        return FORWARD_OTHER
+    pos = load64(message + IO_OFFSET)
+    count = load32(message + IO_SIZE)
+    if pos < 0 or count == 0 or count > DATA_MAX or pos > load64(plane + FILE_END) - count:
+        return FORWARD_OTHER
+    if opcode == WRITE and count > length - IO_END:
+        return FORWARD_OTHER
+    ino = load64(message + IN_NODEID)
+    slot = load64(request + SLOT)
+    show(slot, ino)
+    status = serve_shown(plane, request, stats, ino, pos, pos + count)
+    withdraw(slot)
+    return status
+
+
+def serve_shown(plane: int, request: int, stats: int, ino: int, pos: int, end: int) -> int:
+    """Serve it while its inode is shown."""
+    entry = find_entry(load64(plane + ENTRIES), load64(plane + NR_BUCKETS), ino)
+    if entry == 0:
+        return miss(request, MISS, pos, end)
+    if load_acquire(entry + HOLD) != 0:
+        return FORWARD_HELD
+    if load64(entry + ENTRY_FLAGS) & FORWARD_ALL != 0:
+        return FORWARD_FLAGGED
+    # One block from here on: a miss elsewhere in the file may publish another meanwhile.
+    store64(request + EXTENTS, load_acquire(entry + ENTRY_EXTENTS))
+    if load32(load64(request + MESSAGE) + IN_OPCODE) == READ:
+        return serve_read(plane, request, stats, entry, pos, end)
+    return serve_write(plane, request, stats, entry, pos, end)
+
+
+def begin(request: int, entry: int, pos: int) -> None:
+    """Begin the pieces at *pos*, or keep those gathered so far: the inode's map is unchanged."""
+    cookie = load_acquire(entry + COOKIE)
+    if load64(request + REQUEST_COOKIE) != cookie:
+        store64(request + REQUEST_COOKIE, cookie)
+        store64(request + NR_PIECES, 0)
+        store64(request + WALKED, pos)
+        store64(request + ANSWER_STATUS, NO_ANSWER)
+
+
+def serve_read(plane: int, request: int, stats: int, entry: int, pos: int, end: int) -> int:
+    """Serve a READ of [pos, end)."""
+    end = min(end, load_acquire(entry + SIZE))
+    if pos >= end:
+        reply_empty(plane, request, stats)
+        count_served(request, stats, 0, 0)
+        return SERVED
+    begin(request, entry, pos)
+    status = gather(plane, request, entry, end, 0)
+    if status == GO_ON:
+        status = survey(plane, request)
+    if status != GO_ON:
+        return status
+    raise_atime(plane, request, entry)
+    # The block that holds pos begins the buffer, so a direct member can fill whole blocks.
+    store64(request + ORIGIN, load64(request + BUFFER) - (pos & -BLOCK))
+    status = read_pieces(plane, request, stats, end - pos)
+    if status == FAILED:
+        reply_error(plane, request, stats, EIO)
+    elif status != GO_ON:
+        return status
+    count_served(request, stats, 0, end - pos)
+    return SERVED
+
+
+def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end: int) -> int:
+    """Serve a WRITE of [pos, end)."""
+    message = load64(request + MESSAGE)
+    if load64(plane + FLAGS) & READ_ONLY or load64(entry + ENTRY_FLAGS) & FORWARD_WRITES:
+        return FORWARD_FLAGGED
+    if load32(message + WRITE_OPEN_FLAGS) & (O_DSYNC | O_SYNC_ONLY) != 0:
+        return FORWARD_SYNC
+    extents = load64(request + EXTENTS)
+    if leaves_gap(entry, extents, pos) or fills_part(extents, pos, end):
+        return FORWARD_PARTIAL
+    begin(request, entry, pos)
+    status = gather(plane, request, entry, end, 1)
+    if status == GO_ON:
+        status = survey(plane, request)
+    if status != GO_ON:
+        return status
+    if load64(request + MODES) & (1 << DIRECT) != 0 and (pos | end) % BLOCK != 0:
+        return FORWARD_UNALIGNED
+    store64(request + ORIGIN, load64(request + BUFFER) - pos)
+    status = write_pieces(plane, request, stats)
+    if status not in (GO_ON, FAILED):
+        return status
+    # Also when it failed: some of it may be in a member's cache.
+    fetch_or(entry + TOUCHED, load64(request + TOUCH))
+    if status == FAILED:
+        reply_error(plane, request, stats, EIO)
+    else:
+        finish_write(request, entry, pos, end)
+        reply_written(plane, request, stats, end - pos)
+    count_served(request, stats, 1, end - pos)
+    return SERVED
+
+
+def leaves_gap(entry: int, extents: int, pos: int) -> bool:
+    """Tell whether a size beyond *pos* would uncover stale bytes of the last block."""
+    size = load_acquire(entry + SIZE)
+    return pos > size and size % BLOCK != 0 and content_at(extents, size) != UNWRITTEN
+
+
+def fills_part(extents: int, pos: int, end: int) -> bool:
+    """Tell whether a write would fill a part of a block that is not written."""
+    return (pos % BLOCK != 0 and content_at(extents, pos) != WRITTEN) or (
+        end % BLOCK != 0 and content_at(extents, end - 1) != WRITTEN
+    )
+
+
+def finish_write(request: int, entry: int, pos: int, end: int) -> None:
+    """The bytes are in the members: mark them, then let size and times follow."""
+    if mark_written(load64(request + EXTENTS), pos, end) > 0:
+        fetch_add(entry + MARKED, 1)
+    message = load64(request + MESSAGE)
+    now = 0
+    if load32(message + WRITE_FLAGS) & FUSE_WRITE_CACHE == 0:
+        now = now_ns(request)
+    note_write(entry, load64(request + TOUCH), end, now)
+
+
+def mark_written(extents: int, pos: int, end: int) -> int:
+    """Set the marks of [pos, end), whose first and last block are whole or marked already.
+
+    Returns:
+        How many words of bitmaps had news.
+    """
+    news = 0
+    while pos < end:
+        triple = find_triple(extents, pos)
+        stop = min(end, load64(triple + 8))
+        words = load64(triple + 16)
+        written = load64(words + MARKS)
+        if written != 0:
+            offset = load64(words + OFFSET)
+            first = first_block(offset, pos)
+            news += mark(written, load64(words + FRESH), first, last_block(offset, stop)) - 1
+        pos = stop
+    return news
+
+
+def raise_atime(plane: int, request: int, entry: int) -> None:
+    """Do what relatime asks while a request comes by; a day's age is the control plane's matter."""
+    if load64(plane + FLAGS) & (READ_ONLY | NO_ATIME) != 0:
+        return
+    atime = load64(entry + ATIME)
+    if atime <= load64(entry + MTIME) or atime <= load64(entry + CTIME):
+        store64(entry + ATIME, now_ns(request))
+        store_release(entry + DIRTY, 1)
+
+
+def now_ns(request: int) -> int:
+    """Return the time, ns since the epoch, as coarse as the kernel's own timestamps."""
+    clock_gettime(CLOCK_REALTIME_COARSE, request + TIMESPEC)
+    return load64(request + TIMESPEC) * _NS + load64(request + TIMESPEC + 8)
