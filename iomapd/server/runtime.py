@@ -6,6 +6,11 @@
     /tmp/iomapd-UID/0-57.sock            an ordinary user's without a session
     $IOMAPD_RUNTIME_DIR/0-57.sock        anybody's who sets it, for server and tools alike
 
+The table of inodes in use of a mounted volume, which a killed server leaves to the next, lies
+beside them in memory:
+
+    /dev/shm/iomapd-UID/VOLUME.inodes    or in the directory above where that is none
+
 The device number is what every file of a mount and ``/proc/self/mountinfo``
 agree upon, so a tool finds the server from a mountpoint or from any file, and
 never has to ask the mount itself.
@@ -16,9 +21,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iomapd.abi.mountinfo import MountEntry, find_mount
 from iomapd.errors import MountError
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 
 def runtime_dir() -> Path:
@@ -28,14 +37,17 @@ def runtime_dir() -> Path:
         MountError: it belongs to somebody else, is a link, is open to others,
             or cannot be made; in /tmp anybody may have been there first.
     """
+    return _private(_candidates(os.geteuid())[0])
+
+
+def _private(directory: Path) -> Path:
     uid = os.geteuid()
-    directory = _candidates(uid)[0]
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         found = directory.lstat()
     except OSError as error:
         raise MountError(
-            f"{directory}: cannot be made for the admin socket: {error.strerror}"
+            f"{directory}: cannot be made for what the server keeps: {error.strerror}"
         ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
         raise MountError(f"{directory}: must be a directory of user {uid}, is not: remove it")
@@ -43,6 +55,21 @@ def runtime_dir() -> Path:
         mode = stat.S_IMODE(found.st_mode)
         raise MountError(f"{directory}: mode is {mode:04o}, must be 0700: chmod 0700 {directory}")
     return directory
+
+
+def table_path(volume: UUID) -> Path:
+    """Return where the inode table of *volume* lies; its directory is made when missing.
+
+    Raises:
+        MountError: as `runtime_dir`.
+    """
+    chosen = os.environ.get("IOMAPD_RUNTIME_DIR")
+    shared = Path("/dev/shm")
+    if chosen or not os.access(shared, os.W_OK):
+        directory = runtime_dir()
+    else:
+        directory = _private(shared / f"iomapd-{os.geteuid()}")
+    return directory / f"{volume}.inodes"
 
 
 def socket_name(device: tuple[int, int]) -> str:
