@@ -54,8 +54,21 @@ def _render(body: dict[str, Any]) -> Iterator[str]:
     yield ""
     head = ("#", "ID", "SIZE", "USED", "KIND", "ACCESS", "STATUS", "PATH")
     yield console.table(head, [_row(m) for m in members], left="KIND ACCESS STATUS PATH")
+    if body["mounted"]:
+        yield ""
+        yield from _accesses(members)
     for warning in body["warnings"]:
         yield f"warning: {warning}"
+
+
+def _accesses(members: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield why members are accessed as they are, a line for each way and reason."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for member in members:
+        key = member["io_mode"], member.get("io_reason", "")
+        alike.setdefault(key, []).append(str(member["index"]))
+    for (mode, reason), indexes in alike.items():
+        yield f"access   {mode} ({', '.join(indexes)}): {reason}"
 
 
 def _row(member: dict[str, Any]) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ from iomapd.meta.records import InodeRecord
 from iomapd.native.syscalls import CLOCK_REALTIME_COARSE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from iomapd.cache.inode import Inode
     from iomapd.control.freespace import Space
@@ -104,6 +104,7 @@ class Core:
         mapper: str,
         shared: SharedTable | None = None,
         board: SlotBoard | None = None,
+        modes: Mapping[int, int] | None = None,
     ) -> None:
         self.store = store
         self.members = list(members)
@@ -133,7 +134,7 @@ class Core:
         self.strategy = mapper
         self.mapper = self._mapper(mapper)
         self.maker = Maker(self.space, [m.id for m in self.members], self.programs)
-        self.io = MemberIO(self.members)
+        self.io = MemberIO(self.members, modes)
 
     def _mapper(self, name: str) -> Mapper:
         if name in ("record", "program"):

@@ -101,15 +101,20 @@ class Files:
             raise OSError(errno.EROFS, "the mount is read-only")
         if pos + len(data) > FILE_END:
             raise OSError(errno.EFBIG, f"a write at {pos} ends beyond the largest file")
+        gate = self._core.gate
         while True:
-            gap = self._leaves_gap(inode, pos)
-            gate = self._core.gate
-            async with gate.holding(inode) if gap else gate.showing(inode):
-                if gap != self._leaves_gap(inode, pos):
+            alone = self._must_be_alone(inode, pos, len(data))
+            async with gate.holding(inode) if alone else gate.showing(inode):
+                if self._must_be_alone(inode, pos, len(data)) and not alone:
                     continue  # it changed while we queued
-                if gap:
+                if self._leaves_gap(inode, pos):
                     await self._zero_tail(inode)
                 return await self._write(inode, pos, data)
+
+    def _must_be_alone(self, inode: Inode, pos: int, count: int) -> bool:
+        """Tell whether a write rewrites bytes that are not its own: the rest of a block."""
+        edges = (pos | pos + count) % BLOCK != 0
+        return (edges and self._core.io.needs_whole_blocks) or self._leaves_gap(inode, pos)
 
     def _leaves_gap(self, inode: Inode, pos: int) -> bool:
         """Tell whether a size beyond *pos* would uncover stale bytes of the EOF block."""

@@ -6,6 +6,10 @@ in the page cache) and fail with EAGAIN otherwise; file systems that cannot tell
 answer EOPNOTSUPP.  A hop to a thread costs about 60 us, a cached 256 KiB copy
 about as much.  So each run is tried in the event loop without waiting; what
 remains goes to threads, all members side by side, bounded per member.
+
+One way of access per member, for everybody: what lanes do with O_DIRECT is done so here too,
+since a page cache beside it would go stale.  `MAPPED` members are read by preadv here: it is
+the same page cache, and a member that shrank gives a short read instead of SIGBUS.
 """
 
 from __future__ import annotations
@@ -14,14 +18,18 @@ import errno
 import logging
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
+from iomapd.control.buffers import BufferPool
+from iomapd.control.transfer import skip, transfer, transfer_direct
+from iomapd.dataplane.plane import BUFFERED, DIRECT, MAPPED
 from iomapd.errors import MemberError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from iomapd.dataplane.pieces import Run
     from iomapd.volume.member import Member
@@ -29,6 +37,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 THREADS_PER_MEMBER: Final = 4
+
+MODE_NAMES: Final = {BUFFERED: "buffered", MAPPED: "mapped", DIRECT: "direct"}
+"""What users call the ways of access."""
 
 
 @dataclass(slots=True)
@@ -48,16 +59,37 @@ class MemberCounters:
 class _Seat:
     member: Member
     limiter: trio.CapacityLimiter
+    mode: int
     counters: MemberCounters = field(default_factory=MemberCounters)
     nowait_writes: bool = True
     failed: bool = False  # a flush failed: sticky until remount
 
 
 class MemberIO:
-    """Reads, writes and flushes of all members of a mount."""
+    """Reads, writes and flushes of all members of a mount.
 
-    def __init__(self, members: Iterable[Member]) -> None:
-        self._seats = {m.id: _Seat(m, trio.CapacityLimiter(THREADS_PER_MEMBER)) for m in members}
+    Args:
+        members: open; when `DIRECT`, with O_DIRECT.
+        modes: how they are accessed, by member id; `BUFFERED` unless given.
+
+    Attributes:
+        needs_whole_blocks: a write that fills a block in part rewrites all of it, so who
+            makes one must be alone with the file.
+    """
+
+    def __init__(self, members: Iterable[Member], modes: Mapping[int, int] | None = None) -> None:
+        self._seats = {
+            m.id: _Seat(
+                m, trio.CapacityLimiter(THREADS_PER_MEMBER), (modes or {}).get(m.id, BUFFERED)
+            )
+            for m in members
+        }
+        self._bounces = BufferPool()
+        self.needs_whole_blocks = any(seat.mode == DIRECT for seat in self._seats.values())
+
+    def mode_name(self, member: int) -> str:
+        """Return how the member with this id is accessed: buffered, mapped or direct."""
+        return MODE_NAMES[self._seats[member].mode]
 
     def counters(self) -> dict[int, MemberCounters]:
         """Return the counters by member id."""
@@ -93,7 +125,7 @@ class MemberIO:
             _count(seat.counters, total, writing=writing)
             done = self._try_nowait(seat, addr, views, writing=writing)
             if done < total:
-                rest.append((seat, addr + done, _skip(views, done)))
+                rest.append((seat, addr + done, skip(views, done)))
         if not rest:
             return
         errors: list[MemberError] = []
@@ -107,7 +139,7 @@ class MemberIO:
             raise errors[0]
 
     def _try_nowait(self, seat: _Seat, addr: int, views: list[memoryview], *, writing: bool) -> int:
-        if writing and not seat.nowait_writes:
+        if seat.mode == DIRECT or (writing and not seat.nowait_writes):
             return 0
         # tmpfs never waits for a device, whatever it says about RWF_NOWAIT.
         flags = 0 if seat.member.memory_backed else os.RWF_NOWAIT
@@ -131,13 +163,16 @@ class MemberIO:
         seat.counters.in_threads += 1
         try:
             await trio.to_thread.run_sync(
-                _transfer, seat.member.fd, addr, views, writing, limiter=seat.limiter
+                self._transfer_of(seat), seat.member.fd, addr, views, writing, limiter=seat.limiter
             )
         except OSError as exc:
             seat.counters.errors += 1
             verb = "write" if writing else "read"
             log.error("member %s: %s at %d: %s", seat.member.path, verb, addr, exc.strerror)
             errors.append(MemberError(f"{seat.member.path}: {verb} at {addr}: {exc.strerror}"))
+
+    def _transfer_of(self, seat: _Seat) -> Callable[[int, int, list[memoryview], bool], None]:
+        return partial(transfer_direct, pool=self._bounces) if seat.mode == DIRECT else transfer
 
     async def flush(self, members: Iterable[int]) -> set[int]:
         """Fdatasync *members* side by side; return those that failed, now or before.
@@ -177,25 +212,3 @@ def _count(counters: MemberCounters, nbytes: int, *, writing: bool) -> None:
     else:
         counters.reads += 1
         counters.read_bytes += nbytes
-
-
-def _skip(views: list[memoryview], done: int) -> list[memoryview]:
-    """Return *views* without their first *done* bytes."""
-    rest: list[memoryview] = []
-    for view in views:
-        if done < len(view):
-            rest.append(view[done:])
-        done = max(0, done - len(view))
-    return rest
-
-
-def _transfer(fd: int, addr: int, views: list[memoryview], writing: bool) -> None:
-    """Read or write all of *views* at *addr*; blocks."""
-    call = os.pwritev if writing else os.preadv
-    while views:
-        done = call(fd, views, addr)
-        if done == 0:
-            # A member that shrank: never a short success, never zeros.
-            raise OSError(errno.EIO, "the member ends here")
-        addr += done
-        views = _skip(views, done)

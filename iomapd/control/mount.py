@@ -31,7 +31,7 @@ from iomapd.errors import IomapdError, UsageError
 from iomapd.volume.member import write_generation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from iomapd.cache.board import SlotBoard
     from iomapd.cache.heritage import LeftInode
@@ -53,6 +53,7 @@ class ControlPlane:
         mapper: the mapping strategy, see `mappers`.
         table: file of the inode table, which outlives a killed server; None: private memory.
         board: the lanes' slots, if there are lanes.
+        modes: how members are accessed, by member id; see `MemberIO`.
     """
 
     def __init__(
@@ -65,12 +66,18 @@ class ControlPlane:
         mapper: str = "program",
         table: Path | None = None,
         board: SlotBoard | None = None,
+        modes: Mapping[int, int] | None = None,
     ) -> None:
         self._table = table
         self._left: list[LeftInode] = []
         shared = self._open_table(store, table, read_only=read_only) if table else None
         self.core = Core(
-            store, members, read_only=read_only, mapper=mapper, shared=shared, board=board
+            *(store, members),
+            read_only=read_only,
+            mapper=mapper,
+            shared=shared,
+            board=board,
+            modes=modes,
         )
         if self.core.problems and not read_only:
             for problem in self.core.problems:

@@ -171,7 +171,7 @@ def _members(core: Core) -> Iterator[dict[str, Any]]:
             "used": core.space.used(m.id),
             "kind": m.kind,
             "memory_backed": m.memory_backed,
-            "io_mode": "buffered",
+            "io_mode": core.io.mode_name(m.id),
             "status": "flush failed" if m.id in failed else "ok",
         }
 

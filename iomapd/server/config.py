@@ -14,7 +14,7 @@ from iomapd.transport.mount import MountOptions
 
 MAPPERS: Final = STRATEGIES
 CACHES: Final = ("kernel",)
-IO_MODES: Final = ("auto", "buffered")
+IO_MODES: Final = ("auto", "mapped", "buffered", "direct")
 # Flags that mount(2) takes; the rest is ours.
 _KERNEL_FLAGS: Final = frozenset(
     {"ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "sync", "dirsync"}
@@ -82,15 +82,9 @@ class MountRequest:
         if self.lanes:
             raise UsageError(f"--lanes {self.lanes}: this build has no lanes; use 0")
 
-    def check_io_mode(self, mode: str, where: str) -> None:
-        """Refuse a layout's ``[io] mode`` that this build lacks; ``-o io=`` overrides it.
-
-        Raises:
-            UsageError: naming place, value and what is known.
-        """
-        if "io" not in self.options and mode not in IO_MODES:
-            known = ", ".join(IO_MODES)
-            raise UsageError(f"{where}: [io] mode {mode!r}: not in this build; known: {known}")
+    def io_mode(self, listed: str) -> str:
+        """Return how members are to be accessed: ``-o io=``, else what the layout file lists."""
+        return self.options.get("io") or listed
 
     def mount_options(self, volume_name: str) -> MountOptions:
         """Return what the transport mounts with."""

@@ -26,8 +26,9 @@ from iomapd.control.open import open_volume
 from iomapd.errors import MemberBusyError, MountError, StoreBusyError
 from iomapd.fuse.operations import Operations
 from iomapd.fuse.session import Session
+from iomapd.server.access import choose
 from iomapd.server.holder import is_serving
-from iomapd.server.runtime import runtime_dir, socket_name
+from iomapd.server.runtime import runtime_dir, socket_name, table_path
 from iomapd.transport.mount import check_mountpoint
 from iomapd.transport.splice import forgo_splice
 from iomapd.transport.transport import UNMOUNTED, Transport
@@ -36,7 +37,10 @@ from iomapd.volume.layout_file import find_layout_or_member
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from iomapd.meta.store import Store
+    from iomapd.server.access import Access
     from iomapd.server.config import MountRequest
+    from iomapd.volume.member import Member
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +69,16 @@ class Mount:
         # Before anything is opened, let alone written: a refused mount changes nothing.
         check_mountpoint(request.mountpoint)
         layout = find_layout_or_member(request.source)
-        request.check_io_mode(layout.io_mode, str(layout.path))
         store, members = _open_patiently(layout, request)
+        self._access = _access(store, members, request.io_mode(layout.io_mode))
         control = ControlPlane(
             store,
             members,
             read_only=request.read_only,
             atime="noatime" not in request.options,
             mapper=request.mapper,
+            modes=self._access.modes,
+            table=table_path(store.volume.uuid),
         )
         self._control = control
         try:
@@ -92,6 +98,7 @@ class Mount:
             trio.run(self._serve)
         finally:
             self._transport.stop()
+            self._access.close()
 
     # -- the life of the mount, in the event loop
 
@@ -169,8 +176,11 @@ class Mount:
 
     async def _info(self, _: dict[str, Any]) -> dict[str, Any]:
         limits = self._transport.limits
+        volume = report.info(self._control.core)
+        for member in volume["members"]:
+            member["io_reason"] = self._access.reasons[member["id"]]
         return {
-            **report.info(self._control.core),
+            **volume,
             "mounted": True,
             "pid": os.getpid(),
             "mountpoint": os.fspath(self._transport.mountpoint),
@@ -206,6 +216,20 @@ def _open_patiently(layout: Any, request: MountRequest) -> tuple[Any, Any]:
             if is_serving(str(exc)) or time.monotonic() > deadline:
                 raise
             log.info("waiting: %s", exc)
+
+
+def _access(store: Store, members: list[Member], wanted: str) -> Access:
+    """Choose how members are accessed; what cannot be is closed again."""
+    try:
+        access = choose(members, wanted)
+    except BaseException:
+        store.close()
+        for member in members:
+            member.close()
+        raise
+    for sentence in access.sentences():
+        log.info("io=%s: %s", wanted, sentence)
+    return access
 
 
 def serve(request: MountRequest, ready: Callable[[dict[str, Any]], None]) -> None:

@@ -14,6 +14,7 @@ damaged to begin with.
 
 from __future__ import annotations
 
+import mmap
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -138,8 +139,11 @@ def _backup_warnings(path: Path, first: _Copy, backup: _Copy) -> tuple[str, ...]
 
 
 def _put(fd: int, path: Path, addr: int, block: bytes) -> None:
+    # On a page, since the member may be open with O_DIRECT.
+    page = mmap.mmap(-1, len(block))
+    page.write(block)
     try:
-        written = os.pwrite(fd, block, addr)
+        written = os.pwrite(fd, page, addr)
         os.fdatasync(fd)
     except OSError as exc:
         raise MemberError(f"{path}: superblock at byte {addr}: {exc.strerror}") from exc

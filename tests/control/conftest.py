@@ -18,27 +18,46 @@ MIB = 1 << 20
 class MemoryMember:
     """A member whose bytes rest in a memfd; what `Member` offers, without a superblock."""
 
+    memory_backed = True
+
     def __init__(self, number, size):
         self.id, self.index, self.uuid = number, number - 1, uuid4()
         self.path = Path(f"/memory/{number}")
         self.data_offset, self.data_size = MIB, size
-        self.memory_backed, self.kind, self.warnings = True, "file", []
-        self.fd = os.memfd_create(f"member{number}")
+        self.kind, self.warnings = "file", []
+        self.fd = self._open()
         os.ftruncate(self.fd, MIB + size)
         # What lies there from before must never be seen.
         os.pwrite(self.fd, b"\xee" * (MIB + size), 0)
 
+    def _open(self):
+        return os.memfd_create(f"member{self.id}")
+
     def close(self):
         os.close(self.fd)
+
+
+class FileMember(MemoryMember):
+    """A member in a nameless file of *directory*, on whatever file system that is."""
+
+    memory_backed = False
+
+    def __init__(self, number, size, directory):
+        self._directory = directory
+        super().__init__(number, size)
+
+    def _open(self):
+        return os.open(self._directory, os.O_TMPFILE | os.O_RDWR)
 
 
 RAID0 = (Path(__file__).parents[2] / "programs" / "raid0.py").read_text()
 
 
 def make_control(
-    path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0, mapper="program", source=RAID0
-):
-    members = [MemoryMember(i + 1, size) for i, size in enumerate(sizes)]
+    path, sizes=(8 * MIB,) * 4, unit=65536, strip_min=MIB, width=0, mapper="program", source=RAID0,
+    members=None, modes=None,
+):  # fmt: skip
+    members = members or [MemoryMember(i + 1, size) for i, size in enumerate(sizes)]
     records = [
         MemberRecord(m.id, m.index, m.uuid, str(m.path), m.data_offset, m.data_size)
         for m in members
@@ -51,7 +70,7 @@ def make_control(
         LayoutRecord(1, unit, width, strip_min, 1 << 30, 1),
         (0, 0),
     )
-    return ControlPlane(Store.open(path), members, read_only=False, mapper=mapper)
+    return ControlPlane(Store.open(path), members, read_only=False, mapper=mapper, modes=modes)
 
 
 def reopened(control):

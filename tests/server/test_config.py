@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from iomapd.errors import UsageError
-from iomapd.server.config import MountRequest
+from iomapd.server.config import IO_MODES, MountRequest
+from iomapd.volume.layout_model import IoMode
 
 PLAIN = MountRequest(Path("/v.toml"), Path("/mnt"))
 
@@ -21,7 +23,8 @@ def test_a_request_survives_its_pipe():
     [
         ({"mapper": "magic"}, "mapper=magic: unknown; known: program, record"),
         ({"cache": "all"}, "cache=all: unknown"),
-        ({"io": "mapped"}, "io=mapped: unknown; known: auto, buffered"),
+        ({"io": "fast"}, "io=fast: unknown; known: auto, mapped, buffered, direct"),
+        ({"io": ""}, "io=: unknown"),
     ],
 )
 def test_an_option_that_means_nothing_here_is_refused_by_name(options, rule):
@@ -35,9 +38,13 @@ def test_lanes_are_refused_where_there_are_none():
 
 
 def test_an_io_mode_of_the_layout_counts_unless_overridden():
-    with pytest.raises(UsageError, match=r"/v\.toml"):
-        PLAIN.check_io_mode("direct", "/v.toml")
-    MountRequest(Path("/v.toml"), Path("/mnt"), {"io": "buffered"}).check_io_mode("direct", "x")
+    assert PLAIN.io_mode("direct") == "direct"
+    request = MountRequest(Path("/v.toml"), Path("/mnt"), {"io": "buffered"})
+    assert request.io_mode("direct") == "buffered"
+
+
+def test_layout_files_and_mount_options_know_the_same_io_modes():
+    assert get_args(IoMode) == IO_MODES
 
 
 @pytest.mark.parametrize(
