@@ -65,6 +65,14 @@ DESTROY: Final = 38  # sent at unmount of block-device mounts only
 NOTIFY_REPLY: Final = 41  # no reply
 BATCH_FORGET: Final = 42  # no reply
 
+# pyfuse3 has no handler for these; layouts of their bodies: abi/fuse_side.py.
+FALLOCATE: Final = 43
+LSEEK: Final = 46
+COPY_FILE_RANGE: Final = 47
+TMPFILE: Final = 51
+STATX: Final = 52
+COPY_FILE_RANGE_64: Final = 53  # since Linux 6.18; the reply counts in 64 bits
+
 # -- SETATTR: fuse_setattr_in {valid u32, padding u32, fh u64, ...} --------------------------------
 
 SETATTR_VALID: Final = 40

@@ -127,6 +127,13 @@ class RangeSet:
         index = bisect_right(self._ends, start)
         return index < len(self._starts) and self._starts[index] < end
 
+    def span(self, pos: int) -> tuple[bool, int | None]:
+        """Tell whether *pos* is in the set, and where that changes; None: never again."""
+        index = bisect_right(self._starts, pos)
+        if index and pos < self._ends[index - 1]:
+            return True, self._ends[index - 1]
+        return False, self._starts[index] if index < len(self._starts) else None
+
     def intersect(self, start: int, end: int) -> list[Range]:
         """Return the parts of ``[start, end)`` that are in the set, in order."""
         found: list[Range] = []

@@ -54,3 +54,11 @@ def test_rounding_brackets_the_value(value, unit):
     assert low <= value <= high
     assert low % unit == high % unit == 0
     assert high - low in (0, unit)
+
+
+def test_a_span_ends_where_membership_changes():
+    ranges = RangeSet([(10, 20), (30, 40)])
+    assert [ranges.span(pos) for pos in (0, 9, 10, 19, 20, 29, 39, 40)] == [
+        (False, 10), (False, 10), (True, 20), (True, 20), (False, 30), (False, 30), (True, 40),
+        (False, None),
+    ]  # fmt: skip
