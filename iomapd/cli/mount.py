@@ -29,9 +29,13 @@ def mount(
         bool, typer.Option("--foreground", "-f", help="Return after the unmount; log to stderr.")
     ] = False,
     lanes: Annotated[
-        int,
-        typer.Option(min=0, help="Compiled lanes that serve reads and writes; 0 turns them off."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Compiled lanes that serve reads and writes; 0: none. Default: what pays here.",
+            show_default=False,
+        ),
+    ] = None,
     log: Annotated[Path | None, typer.Option(help="Write the server's log to this file.")] = None,
 ) -> None:
     """Mount a volume.

@@ -36,7 +36,7 @@ def launch(
     options: dict[str, str | None],
     *,
     foreground: bool = False,
-    lanes: int = 0,
+    lanes: int | None = None,
     log: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> MountReport:
@@ -47,7 +47,7 @@ def launch(
         mountpoint: an empty directory.
         options: as ``-o`` gives them; flags have the value None.
         foreground: return only after the unmount; log to stderr.
-        lanes: compiled lanes; 0 turns the data plane off.
+        lanes: compiled lanes that serve; 0: none, Python serves; None: what pays here.
         log: file for the server's log.
         progress: told what is going on, in words.
 

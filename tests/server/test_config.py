@@ -32,9 +32,10 @@ def test_an_option_that_means_nothing_here_is_refused_by_name(options, rule):
         MountRequest(Path("/v.toml"), Path("/mnt"), options).check()
 
 
-def test_lanes_are_refused_where_there_are_none():
-    with pytest.raises(UsageError, match="--lanes 2"):
-        MountRequest(Path("/v.toml"), Path("/mnt"), lanes=2).check()
+@pytest.mark.parametrize("lanes", [-1, 65])
+def test_a_number_of_lanes_that_cannot_be_is_refused(lanes):
+    with pytest.raises(UsageError, match=f"--lanes {lanes}: must be 0 to 64"):
+        MountRequest(Path("/v.toml"), Path("/mnt"), lanes=lanes).check()
 
 
 def test_an_io_mode_of_the_layout_counts_unless_overridden():
