@@ -21,7 +21,7 @@ WITH_VALUE: Final = {
     "fsname": "what df shows as the source; the volume's name by default",
     "subtype": "file-system type fuse.SUBTYPE; iomapd by default, empty for plain fuse",
     "mapper": "who answers where bytes are: program (default), record, cache or upcall",
-    "io": "how members are accessed: auto, mapped, buffered or direct",
+    "io": "how members are accessed: auto (default), mapped, buffered or direct",
     "cache": "who caches file contents: kernel",
 }
 """Options of our own that take a value, and what they mean."""

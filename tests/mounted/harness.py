@@ -33,8 +33,9 @@ from tests.mounted import plumbing
 ROOT = Path(__file__).parent.parent.parent
 ON_HOST = os.environ.get("IOMAPD_TEST_HOST") == "1"
 SOAK = int(os.environ.get("IOMAPD_SOAK", "0"))
-# Set by `make test` variants that must run every mounted test in both ways.
+# Set by variants that run every mounted test in another way.
 LANES = os.environ.get("IOMAPD_TEST_LANES")
+IO_MODE = os.environ.get("IOMAPD_TEST_IO")
 VOLUME_TOKEN = "IOMAPD_TEST_VOLUME"
 COMMAND_SECONDS = 60
 COMPLAINT = re.compile(
@@ -191,6 +192,8 @@ class Volume:
         """Mount; *options* are ``-o`` values, remembered for `remount`."""
         self.mount_options = options
         arguments: list[object] = ["mount", self.layout, self.mnt, "--log", self.log]
+        if IO_MODE is not None and not any(option.startswith("io=") for option in options):
+            options = (*options, f"io={IO_MODE}")
         if options:
             arguments += ["-o", ",".join(options)]
         if self.lanes is not None:
