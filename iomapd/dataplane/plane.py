@@ -8,18 +8,20 @@ the server; see `cache.entry`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.cache.entry import SLOT_SIZE
 from iomapd.dataplane import statistics as counters
 from iomapd.dataplane.request import DATA_MAX, NR_REASONS, REQUEST_SIZE, lay_out
+from iomapd.native.bits import cycles
 from iomapd.native.memory import load64, store64, store_release
 from iomapd.native.region import Region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # Words.
 DEV: Final = 0  # descriptor of /dev/fuse
@@ -107,6 +109,7 @@ class Plane:
         addr: address of the words.
         requests: address of the request buffers, a lane's beside each other.
         nr_requests: of them all.
+        nr_threads: lanes and resumers.
     """
 
     def __init__(
@@ -128,8 +131,9 @@ class Plane:
         self._slots = Region(max(self.nr_requests, 1) * SLOT_SIZE)
         self._requests = Region(max(self.nr_requests, 1) * REQUEST_SIZE)
         self._block_size = counters.statistics_size(self.nr_members)
-        self._nr_blocks = nr_lanes + nr_resumers
-        self._statistics = Region(max(self._nr_blocks, 1) * self._block_size)
+        self.nr_threads = nr_lanes + nr_resumers
+        self._statistics = Region(max(self.nr_threads, 1) * self._block_size)
+        self.use_clock(lambda _: cycles())
         self.addr = self._words.addr
         self.requests = self._requests.addr
         self._fill()
@@ -179,5 +183,54 @@ class Plane:
 
     def total(self, offset: int) -> int:
         """Return the sum of the counter at *offset* over all threads."""
-        blocks = range(self._nr_blocks)
+        blocks = range(self.nr_threads)
         return sum(load64(self.statistics_block(thread) + offset) for thread in blocks)
+
+    def use_clock(self, read_cycles: Callable[[int], int]) -> None:
+        """Say what counts the cycles of latencies; from now on it is compared with a clock."""
+        self._read_cycles = read_cycles
+        self._since = (read_cycles(0), time.monotonic_ns())
+
+    def _ns_per_cycle(self) -> float:
+        cycles_before, ns_before = self._since
+        passed = self._read_cycles(0) - cycles_before
+        return (time.monotonic_ns() - ns_before) / passed if passed > 0 else 1.0
+
+    def statistics(self) -> dict[str, Any]:
+        """Return all counters since the mount, by name; latencies in ns."""
+        names = {
+            "reads": counters.SERVED_READS, "read_bytes": counters.SERVED_READ_BYTES,
+            "writes": counters.SERVED_WRITES, "written_bytes": counters.SERVED_WRITTEN_BYTES,
+            "parked": counters.NR_PARKED, "resumed": counters.NR_RESUMED,
+            "errors": counters.IO_ERRORS, "interrupted": counters.INTERRUPTED,
+            "undelivered": counters.UNDELIVERED,
+        }  # fmt: skip
+        forwarded = {
+            name: self.total(counters.FORWARDED + 8 * index) for index, name in enumerate(REASONS)
+        }
+        return {
+            **{name: self.total(offset) for name, offset in names.items()},
+            "forwarded": forwarded,
+            "read_latency": self._histogram(counters.READ_LATENCY),
+            "write_latency": self._histogram(counters.WRITE_LATENCY),
+            "members": {member.id: self._member_statistics(member.id) for member in self._members},
+        }
+
+    def _histogram(self, offset: int) -> list[dict[str, int]]:
+        """Return the bins that are not empty: their upper bound in ns, and how many took less."""
+        scale = self._ns_per_cycle()
+        counts = [self.total(offset + 8 * index) for index in range(counters.NR_BINS)]
+        return [
+            {"below_ns": round(2.0 ** (index + 1) * scale), "count": count}
+            for index, count in enumerate(counts)
+            if count
+        ]
+
+    def _member_statistics(self, member: int) -> dict[str, int]:
+        base = counters.MEMBER_COUNTERS + member * counters.MEMBER_COUNTERS_SIZE
+        names = {
+            "reads": counters.MEMBER_READS, "read_bytes": counters.MEMBER_READ_BYTES,
+            "writes": counters.MEMBER_WRITES, "written_bytes": counters.MEMBER_WRITTEN_BYTES,
+            "errors": counters.MEMBER_ERRORS,
+        }  # fmt: skip
+        return {name: self.total(base + offset) for name, offset in names.items()}

@@ -6,9 +6,13 @@
        256     16  polls      struct pollfd[2] of relay-in
        272     16  pause      struct timespec: how long relay-in waits for memory
        288     16  refusal    fuse_out_header with which relay-in refuses a request
+       304      8  side       descriptor for requests that pyfuse3 cannot read; 0: there is none
+       312     16  verdict    record of the control plane that a resume thread has read
       4096  32768  pending    requests on their way, see pending.py
 
-Only relay-in writes ``refusal``; a stop writes it after the relays have ended.
+Only relay-in writes ``refusal``; a stop writes it after the relays have ended.  Where lanes run
+there is no relay-in: each of their threads has the first 4096 bytes in a block of its own,
+and all share the pending table of the relays' block.
 """
 
 from __future__ import annotations
@@ -42,8 +46,11 @@ NOTIFIER_ERRNO: Final = 120
 POLLS: Final = 256
 PAUSE: Final = 272
 REFUSAL: Final = 288
+SIDE: Final = 304
+VERDICT: Final = 312
 PENDING: Final = 4096
 PENDING_SLOTS: Final = 4096
+OWN_SIZE: Final = PENDING  # what a lane has of it
 BLOCK_SIZE: Final = PENDING + 8 * PENDING_SLOTS
 
 # Memory for a message comes back as soon as the other side takes one; a millisecond is short.

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The three loops that carry messages between the kernel and the server.
 
-    /dev/fuse --relay_in--> pair --> server
+    /dev/fuse --relay_in--> pair --> server (pyfuse3)
+                  |
+                  +--> side pair --> server (what pyfuse3 cannot read)
     /dev/fuse <--relay_out-- pair <-- server
                     |
                     +--> notification queue --notifier--> /dev/fuse
@@ -23,18 +25,24 @@ from typing import Final
 
 from iomapd.abi.fuse import (
     BATCH_FORGET,
+    COPY_FILE_RANGE,
+    COPY_FILE_RANGE_64,
     CREATE,
+    FALLOCATE,
     FORGET,
     IN_HEADER_SIZE,
     IN_OPCODE,
     IN_UNIQUE,
     INTERRUPT,
+    LSEEK,
     NOTIFY_REPLY,
     NOTIFY_UNIQUE,
     OPEN,
     OUT_ERROR,
     OUT_HEADER_SIZE,
     OUT_UNIQUE,
+    STATX,
+    TMPFILE,
 )
 from iomapd.native.memory import load16, load32, load64, store16, store32, store64
 from iomapd.native.syscalls import ppoll, read, recv, send, write
@@ -58,6 +66,7 @@ from iomapd.transport.block import (
     REFUSED,
     REPLIES,
     REQUESTS,
+    SIDE,
     WRITE_ERRORS,
     count,
 )
@@ -107,7 +116,7 @@ def relay_in(dev: int, pair: int, block: int, message: int, size: int) -> int:
     while True:
         length = read(dev, message, size)
         if length > 0:
-            status = forward(dev, pair, block, message, length)
+            status = forward(dev, pair, block, block + PENDING, message, length)
             if status != GO_ON:
                 return status
         elif length == -EAGAIN:
@@ -135,8 +144,13 @@ def wait_for_request(dev: int, pair: int, polls: int) -> int:
     return GO_ON
 
 
-def forward(dev: int, pair: int, block: int, message: int, length: int) -> int:
-    """Edit one request, note it, and send it to the server; GO_ON, or how the relay ends."""
+def forward(dev: int, pair: int, block: int, pending: int, message: int, length: int) -> int:
+    """Edit one request, note it, and send it to the server; GO_ON, or how the relay ends.
+
+    What pyfuse3 cannot read goes to the side pair, where the server reads it itself.  The
+    counters, pause and refusal in *block* are the caller's alone; all who forward share the
+    *pending* table.
+    """
     if length < IN_HEADER_SIZE:
         count(block + READ_ERRORS)
         return GO_ON
@@ -145,7 +159,10 @@ def forward(dev: int, pair: int, block: int, message: int, length: int) -> int:
     edit_request(message, length, opcode)
     # Before the send: the reply may be back before send returns.
     if wants_reply(opcode):
-        remember(block + PENDING, unique, OPENS if opcode in (OPEN, CREATE) else 0)
+        remember(pending, unique, OPENS if opcode in (OPEN, CREATE) else 0)
+    side = load64(block + SIDE)
+    if side != 0 and goes_aside(opcode):
+        pair = side
     for _ in range(SEND_ATTEMPTS):
         sent = send(pair, message, length, MSG_NOSIGNAL)
         if sent == length:
@@ -160,9 +177,14 @@ def forward(dev: int, pair: int, block: int, message: int, length: int) -> int:
     store64(block + IN_ERRNO, -sent)
     count(block + REFUSED)
     if wants_reply(opcode):
-        settle(block + PENDING, unique)
+        settle(pending, unique)
         refuse(dev, block, unique, EIO if sent == -EMSGSIZE else ENOMEM)
     return GO_ON
+
+
+def goes_aside(opcode: int) -> bool:
+    """Tell whether the server reads *opcode* from the side pair."""
+    return opcode in (FALLOCATE, LSEEK, COPY_FILE_RANGE, COPY_FILE_RANGE_64, TMPFILE, STATX)
 
 
 def wants_reply(opcode: int) -> bool:

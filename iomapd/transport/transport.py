@@ -28,8 +28,11 @@ from iomapd.transport.pair import hang_up, open_pair
 from iomapd.transport.relays import FAILED, KERNEL_GONE, SERVER_GONE
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
     from pathlib import Path
+
+    from iomapd.transport.lanes import Lanes
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ _ERRNO_OF: Final = {
     RELAY_IN: fields.IN_ERRNO,
     RELAY_OUT: fields.OUT_ERRNO,
     NOTIFIER: fields.NOTIFIER_ERRNO,
-}
+}  # lanes and resumers: IN_ERRNO
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Transport:
             `stop`; must not call `stop` itself.
         wishes: request size, background requests, read-ahead.
         send_buffer: bytes that may be under way in each direction.
+        lanes: serve READ and WRITE; None: the server gets every request.  They stay the
+            caller's, to be closed after `stop`.
 
     Attributes:
         ready: set when INIT is done and requests flow.
@@ -106,6 +111,7 @@ class Transport:
         *,
         wishes: Wishes = _DEFAULT_WISHES,
         send_buffer: int = _SEND_BUFFER,
+        lanes: Lanes | None = None,
     ) -> None:
         self.ready = threading.Event()
         self.mountpoint = mountpoint
@@ -115,6 +121,7 @@ class Transport:
         self._on_end = on_end
         self._wishes = wishes
         self._send_buffer = send_buffer
+        self._lanes = lanes
         self._carrier: Carrier | None = None
         self._handshake: threading.Thread | None = None
         self._dev = -1
@@ -126,7 +133,7 @@ class Transport:
         self._ended = False
 
     def start(self) -> None:
-        """Compile the relays, mount, and wait in a thread for the server to answer INIT.
+        """Compile what is needed, mount, and wait in a thread for the server to answer INIT.
 
         Raises:
             MountError: the mountpoint is unfit or mounting was refused; nothing is left.
@@ -134,10 +141,12 @@ class Transport:
         """
         # First: whoever touches the mount waits for us from the moment it is there.
         unit = compile_relays()
+        if self._lanes is not None:
+            self._lanes.load()
         mount_control()
         self.mountpoint = check_mountpoint(self.mountpoint, nonempty=self._options.nonempty)
         self._pair, self._server = open_pair(self._send_buffer)
-        self._carrier = Carrier(unit, self._pair, self._send_buffer)
+        self._carrier = Carrier(unit, self._pair, self._send_buffer, self._lanes)
         try:
             self._mount()
         except BaseException:
@@ -167,12 +176,28 @@ class Transport:
             self._server_fd = self._server.detach()
         return f"/dev/fd/{self._server_fd}"
 
+    @property
+    def side(self) -> socket.socket:
+        """Where the server receives what pyfuse3 cannot read; valid from `start` to `stop`."""
+        assert self._carrier is not None
+        return self._carrier.side
+
+    def reply(self, message: bytes) -> None:
+        """Answer a request that came through `side`; waits for nobody."""
+        assert self._carrier is not None
+        self._carrier.reply(message)
+
+    def notify(self, message: bytes) -> None:
+        """Give the kernel a notification and wait until it has obeyed; see `Carrier.notify`."""
+        assert self._carrier is not None
+        self._carrier.notify(message)
+
     def _shake_hands(self) -> None:
         assert self._carrier is not None
         try:
             self.limits = shake_hands(self._dev, self._pair, self._wishes, self._carrier.capacity)
         except HandshakeEnded as ended:
-            self._relay_ended(RELAY_IN, ended.status)
+            self._relay_ended(RELAY_OUT, ended.status)
         except (MountError, OSError, ValueError) as error:
             self._give_up(str(error))
         else:
@@ -181,15 +206,18 @@ class Transport:
 
     def _relay_ended(self, name: str, status: int) -> None:
         if status == KERNEL_GONE:
-            self._kernel_gone = True
-            self._end(self._kernel_reason())
+            # Every lane sees it; one tells.
+            with self._end_lock:
+                told, self._kernel_gone = self._kernel_gone, True
+            if not told:
+                self._end(self._kernel_reason())
         elif status == SERVER_GONE:
-            # relay_in sees every hang-up; the other two need not say it again.
-            if name == RELAY_IN and not self._stopping:
+            # relay_out sees every hang-up; the others need not say it again.
+            if name == RELAY_OUT and not self._stopping:
                 self._give_up("the server closed its end")
         else:
             assert self._carrier is not None
-            number = self._carrier.counter(_ERRNO_OF[name])
+            number = self._carrier.counter(_ERRNO_OF.get(name, fields.IN_ERRNO))
             self._give_up(f"{name}: {os.strerror(number) if status == FAILED else 'crashed'}")
 
     def _kernel_reason(self) -> str:

@@ -4,14 +4,14 @@
 import pytest
 
 from iomapd.dataplane.serve import serve
-from iomapd.jit import load_unit
+from iomapd.transport.lanes import compile_lanes
 
 FUNCTIONS = [serve]
 
 
 @pytest.fixture(scope="session")
 def compiled_unit():
-    return load_unit("test-dataplane", FUNCTIONS)
+    return compile_lanes()  # the product's own object: compiled once for all tests
 
 
 @pytest.fixture(params=["interpreted", "compiled"])

@@ -199,6 +199,16 @@ class Served:
             self.kernel.settimeout(20)
         return False
 
+    def answer_upcall(self, index, extent, pos):
+        """Answer where *pos* is, a whole unit of it, into request buffer *index*."""
+        start = pos - (pos - extent.offset) % extent.unit
+        fd, addr = self._home(extent, start)
+        request = self.plane.request(index)
+        member, status = self.fds.index(fd) + 1, requests.ANSWERED
+        answer = (status, member, addr - DATA_OFFSET, start, start + extent.unit)
+        for number, value in enumerate(answer):
+            store64(request + requests.ANSWER + 8 * number, value)
+
     # -- members
 
     def member_bytes(self, extent, pos, end):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iomapd.abi.fuse import READ, WRITE
+from iomapd.abi.fuse import LSEEK, READ, WRITE
 from iomapd.transport import block as fields
 from iomapd.transport.carrier import Carrier, compile_relays
 from iomapd.transport.pair import message_capacity, open_pair
@@ -141,6 +141,27 @@ def test_a_stop_fails_what_nobody_has_read(mount):
     mount.carrier.stop()
     answers = {mount.kernel.recv(MIB) for _ in range(5)}
     assert answers == {messages.reply(unique, error=-errno.EIO) for unique in range(2, 12, 2)}
+
+
+def test_what_comes_aside_is_answered_straight(mount):
+    mount.start()
+    mount.carrier.side.settimeout(TIMEOUT)
+    for unique in (2, 4):
+        mount.kernel.send(messages.request(LSEEK, bytes(24), unique=unique))
+        mount.carrier.side.recv(MIB)
+    mount.carrier.reply(messages.reply(4, bytes(8)))
+    assert mount.kernel.recv(MIB) == messages.reply(4, bytes(8))
+    mount.carrier.stop()
+    assert mount.kernel.recv(MIB) == messages.reply(2, error=-errno.EIO)
+
+
+def test_a_stop_ends_a_relay_that_waits_for_who_reads_aside(mount):
+    mount.start()
+    # More than the side pair holds: nobody receives.
+    for unique in range(2, 2000, 2):
+        mount.kernel.send(messages.request(LSEEK, bytes(4096), unique=unique))
+    mount.carrier.stop()
+    assert set(mount.ended) == {"relay_in", "relay_out", "notifier"}
 
 
 def test_the_counters_outlive_the_relays(mount):

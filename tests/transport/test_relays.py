@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from iomapd.abi.fuse import CREATE, FH_DSYNC, OPEN, READ, WRITE
-from iomapd.native.memory import load64
+from iomapd.native.memory import load64, store64
 from iomapd.native.region import Region
 from iomapd.transport import block as fields
 from iomapd.transport.pair import hang_up, open_pair
@@ -263,3 +263,18 @@ def test_the_notifier_writes_what_is_queued_and_ends_with_its_queue(functions):
     assert bench.status == {"notifier": SERVER_GONE}
     assert bench.counter(fields.NOTIFICATIONS_SENT) == 3
     bench.close()
+
+
+@pytest.mark.parametrize("opcode", [43, 46, 47, 51, 52, 53])
+def test_what_pyfuse3_cannot_read_goes_aside(inward, opcode):
+    side, ours = open_pair(1 << 16)
+    side.settimeout(TIMEOUT)
+    store64(inward.block.addr + fields.SIDE, ours.fileno())
+    aside, plain = messages.request(opcode, bytes(40)), messages.request(READ, bytes(40), unique=4)
+    inward.kernel.send(aside)
+    inward.kernel.send(plain)
+    assert side.recv(SIZE) == aside
+    assert inward.server.recv(SIZE) == plain
+    inward.finish()
+    side.close()
+    ours.close()
