@@ -212,8 +212,9 @@ class Transport:
             if not told:
                 self._end(self._kernel_reason())
         elif status == SERVER_GONE:
-            # relay_out sees every hang-up; the others need not say it again.
-            if name == RELAY_OUT and not self._stopping:
+            # relay_out sees every hang-up; the others need not say it again.  After the kernel's
+            # end it is the server's turn to leave.
+            if name == RELAY_OUT and not self._stopping and not self._kernel_gone:
                 self._give_up("the server closed its end")
         else:
             assert self._carrier is not None
