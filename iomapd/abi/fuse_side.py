@@ -85,8 +85,8 @@ class Request(NamedTuple):
         Raises:
             struct.error: *message* is shorter than a header.
         """
-        _, *fields = IN_HEADER_STRUCT.unpack_from(message)
-        return cls(*fields, message[IN_HEADER_SIZE:])
+        fields = IN_HEADER_STRUCT.unpack_from(message)
+        return cls._make((*fields[1:], message[IN_HEADER_SIZE:]))
 
 
 class Stat(NamedTuple):

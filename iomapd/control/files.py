@@ -125,7 +125,10 @@ class Files:
 
     async def _zero_tail(self, inode: Inode) -> None:
         """Zero [size, end of its block); the inode is held."""
-        start, end = inode.size, round_up(inode.size, BLOCK)
+        await self.zero(inode, inode.size, round_up(inode.size, BLOCK))
+
+    async def zero(self, inode: Inode, start: int, end: int) -> None:
+        """Zero ``[start, end)`` (bytes), which is written; the inode is held."""
         runs = self._runs(inode, start, end, start)
         await self._core.io.write(runs, memoryview(bytes(end - start)))
         self._touch_members(inode, runs)
@@ -236,10 +239,17 @@ class Files:
         async with self._core.gate.holding(inode):
             now = now_ns()
             fields = {"mtime_ns": now, "ctime_ns": now, **fields}
-            if size < inode.size:
+            if size <= inode.size:  # to the same size: what is preallocated beyond it goes
                 self._shrink(inode, size, fields)
             else:
                 await self._grow(inode, size, fields)
+
+    async def extend(self, inode: Inode, size: int) -> None:
+        """Raise the size to at least *size*; bytes between read as zeros."""
+        async with self._core.gate.holding(inode):
+            if size > inode.size:
+                now = now_ns()
+                await self._grow(inode, size, {"mtime_ns": now, "ctime_ns": now})
 
     def shrink_now(self, inode: Inode, size: int) -> None:
         """Lower the size; blocks, and nobody works on *inode*."""

@@ -134,6 +134,22 @@ class Marks:
             _clear(pair, pair.fresh, start, end)
             _clear(pair, pair.written, start, end)
 
+    def move(self, inode: Inode, before: Extent, after: Extent) -> None:
+        """What *before*'s bitmaps say of *after*, the rest of it, stands in bitmaps of its own.
+
+        Fresh bits are copied one by one: some may be on their way into the store.
+        """
+        old = inode.pairs.get(before.offset)
+        if old is None:
+            return
+        new = self._shared.add_pair(inode.entry, after.offset, after.length // BLOCK)
+        if new is None:
+            return  # only what a killed server leaves behind becomes less
+        inode.pairs[after.offset] = new
+        _fill(new, new.written, self.of(inode).intersect(after.offset, after.end))
+        for first, last in runs(old.fresh, old.nr_blocks, self._out):
+            _fill(new, new.fresh, [(old.offset + first * BLOCK, old.offset + last * BLOCK)])
+
     def drop(self, inode: Inode, extents: Iterable[Extent]) -> None:
         """Give back the bitmaps of *extents*, which are gone; no lane sees them."""
         for extent in extents:

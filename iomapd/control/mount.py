@@ -20,11 +20,14 @@ from iomapd.cache.heritage import left_behind
 from iomapd.cache.table import Identity, SharedTable
 from iomapd.control import report
 from iomapd.control.attributes import AttributeKeeper
+from iomapd.control.copy import Copier
 from iomapd.control.core import Core
 from iomapd.control.files import Files
 from iomapd.control.layouts import LayoutKeeper
 from iomapd.control.namespace import Namespace
 from iomapd.control.points import Points
+from iomapd.control.punch import Puncher
+from iomapd.control.reserve import Reserver
 from iomapd.control.room import Room
 from iomapd.control.takeover import take_over
 from iomapd.errors import IomapdError, UsageError
@@ -86,6 +89,9 @@ class ControlPlane:
         self.points = Points(self.core)
         self.room = Room(self.core, self.points)
         self.files = Files(self.core, self.points, self.room, atime=atime)
+        self.puncher = Puncher(self.core, self.points, self.files)
+        self.reserver = Reserver(self.core, self.points, self.room, self.files, self.puncher)
+        self.copier = Copier(self.core, self.files)
         self.names = Namespace(self.core)
         self.attributes = AttributeKeeper(self.core)
         self.layouts = LayoutKeeper(self.core)

@@ -40,6 +40,8 @@ class Namespace:
         self._lookups: dict[int, int] = {}
         # Unlinked while the kernel knows them; the table may have evicted them.
         self._orphans: set[int] = set()
+        # Made without a name, and never had one.
+        self._linkable: set[int] = set()
 
     # -- the kernel's references
 
@@ -57,6 +59,7 @@ class Namespace:
         if ino not in self._orphans:
             return None
         self._orphans.discard(ino)
+        self._linkable.discard(ino)
         return self._core.table.get(ino)
 
     def is_known(self, ino: int) -> bool:
@@ -120,26 +123,37 @@ class Namespace:
         """
         core, parent = self._core, self._directory(parent_ino)
         self._check_free(parent, name)
-        uid, gid = owner
-        if parent.mode & stat.S_ISGID:
-            gid = parent.gid
-            if stat.S_ISDIR(mode):
-                mode |= stat.S_ISGID
-        now = now_ns()
         is_dir = stat.S_ISDIR(mode)
         if is_dir and parent.nlink >= LINK_MAX:
             raise OSError(errno.EMLINK, f"directory {parent_ino} has {parent.nlink} links")
-        record = InodeRecord(
-            0, mode, uid, gid, 2 if is_dir else 1, rdev, len(target or b""),
-            now, now, now, now, parent.layout,
-        )  # fmt: skip
+        record = _new_record(parent, mode, owner, 2 if is_dir else 1, rdev, len(target or b""))
         with core.operation() as op:
             ino = self._names.insert_inode(record)
             if target is not None:
                 self._names.set_target(ino, target)
             self._names.link(parent.ino, name, ino)
+            now = record.ctime_ns
             op.change(parent, nlink=parent.nlink + is_dir, mtime_ns=now, ctime_ns=now)
         return core.table.add(replace(record, ino=ino))
+
+    def make_nameless(
+        self, parent_ino: int, mode: int, owner: tuple[int, int], *, linkable: bool
+    ) -> Inode:
+        """Make a file that no name leads to (O_TMPFILE), as if it had just been unlinked.
+
+        Args:
+            parent_ino: the directory whose group and layout it gets.
+            mode: as for `make`.
+            owner: uid and gid of the caller.
+            linkable: `link` may give it a name.
+        """
+        record = _new_record(self._directory(parent_ino), mode, owner, nlink=0)
+        with self._core.operation():
+            ino = self._names.insert_inode(record)
+        self._orphans.add(ino)
+        if linkable:
+            self._linkable.add(ino)
+        return self._core.table.add(replace(record, ino=ino))
 
     def link(self, ino: int, parent_ino: int, name: bytes) -> Inode:
         """Give *ino* one more name."""
@@ -147,13 +161,15 @@ class Namespace:
         self._check_free(parent, name)
         if inode.nlink >= LINK_MAX:
             raise OSError(errno.EMLINK, f"inode {ino} has {inode.nlink} links")
-        if inode.nlink == 0:
+        if inode.nlink == 0 and ino not in self._linkable:
             raise OSError(errno.ENOENT, f"inode {ino} has been removed")
         now = now_ns()
         with self._core.operation() as op:
             self._names.link(parent.ino, name, ino)
             op.change(parent, mtime_ns=now, ctime_ns=now)
             op.change(inode, nlink=inode.nlink + 1, ctime_ns=now)
+        self._linkable.discard(ino)
+        self._orphans.discard(ino)
         return inode
 
     # -- removing
@@ -296,3 +312,16 @@ class Namespace:
         nlink = next((f.get("nlink") for i, f in op.changes if i is directory), None)
         nlink = directory.nlink if nlink is None else nlink
         op.change(directory, nlink=nlink + links, mtime_ns=now, ctime_ns=now)
+
+
+def _new_record(
+    parent: Inode, mode: int, owner: tuple[int, int], nlink: int, rdev: int = 0, size: int = 0
+) -> InodeRecord:
+    """Return the record of what is about to be made in *parent*."""
+    uid, gid = owner
+    if parent.mode & stat.S_ISGID:
+        gid = parent.gid
+        if stat.S_ISDIR(mode):
+            mode |= stat.S_ISGID
+    now = now_ns()
+    return InodeRecord(0, mode, uid, gid, nlink, rdev, size, now, now, now, now, parent.layout)

@@ -128,6 +128,12 @@ class Points:
             copy.size = min(copy.size, size)
             copy.marks.remove(start, copy.marks.end())
 
+    def punch(self, ino: int, start: int, end: int) -> None:
+        """Marks were cleared from *start* to *end* (bytes)."""
+        copy = self._copies.get(ino)
+        if copy is not None:
+            copy.marks.remove(start, end)
+
     def drop(self, ino: int) -> None:
         """The inode was deleted."""
         self._copies.pop(ino, None)

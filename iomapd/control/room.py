@@ -40,28 +40,34 @@ class Room:
         self._points = points
         self._ladder = trio.Lock()
 
-    async def allocate(self, inode: Inode, start: int, end: int) -> int:
+    async def allocate(self, inode: Inode, start: int, end: int, *, exactly: bool = False) -> int:
         """Make extents for every hole in ``[start, end)`` (bytes, block aligned).
+
+        Args:
+            inode: a regular file, shown by the caller.
+            start: first byte.
+            end: one past the last byte.
+            exactly: make nothing ahead of need, and nothing around it.
 
         Returns:
             One past what is covered from *start* on: *end*, or less when the
             volume is full.
         """
-        if not self._fill(inode, start, end):
+        if not self._fill(inode, start, end, exactly):
             return end
         async with self._ladder:
-            if not self._fill(inode, start, end):
+            if not self._fill(inode, start, end, exactly):
                 return end
             await self._points.make()
-            if self._fill(inode, start, end):
+            if self._fill(inode, start, end, exactly):
                 await self.trim_all()
-                self._fill(inode, start, end)
+                self._fill(inode, start, end, exactly)
         for low, _, extent in self._core.slow.ranges(inode.ino, start, end):
             if extent is None:
                 return low
         return end
 
-    def _fill(self, inode: Inode, start: int, end: int) -> bool:
+    def _fill(self, inode: Inode, start: int, end: int, exactly: bool) -> bool:
         """Fill holes as far as room goes; tell whether some are left."""
         short, pos = False, start
         while pos < end:
@@ -70,16 +76,18 @@ class Room:
             hole = next(((low, high) for low, high, extent in ranges if extent is None), None)
             if hole is None:
                 break
-            made = self._make(inode, *hole)
+            made = self._make(inode, *hole, exactly=exactly)
             short |= not made or made[-1].end < hole[1]
             pos = hole[1]
         return short
 
-    def _make(self, inode: Inode, start: int, end: int) -> list[Extent]:
+    def _make(self, inode: Inode, start: int, end: int, *, exactly: bool) -> list[Extent]:
         core = self._core
         layout = core.layouts[inode.layout]
         around = core.slow.hole_around(inode.ino, start)
-        need = Need(start, end, *around, inode.size, core.space.free)
+        # Only what is appended or surrounded by a file's data is given more than it asks for.
+        size = 0 if exactly else inode.size
+        need = Need(start, end, *around, size, core.space.free)
         width = min(layout.width or len(core.members), len(core.members))
         made: list[Extent] = []
         for wish in wanted(need, layout, width):
@@ -130,11 +138,20 @@ class Room:
 
     def trim_quiet(self, inode: Inode) -> None:
         """As `trim`; no lane works on *inode*."""
-        core = self._core
         inode.ahead = False
-        needed = max(inode.size, *(entry[1] for entry in inode.first_writes), 0)
+        self._settle(inode, self._core.store.space.speculative(inode.ino), 0)
+
+    async def keep(self, inode: Inode, start: int, end: int) -> None:
+        """Let no later trim take ``[start, end)``: what is speculative there stays, no more."""
+        async with self._core.gate.quiet(inode):
+            found = self._core.store.space.extents(inode.ino, start, end, -1)
+            self._settle(inode, [e for e in found if e.speculative], end)
+
+    def _settle(self, inode: Inode, ahead: list[Extent], needed: int) -> None:
+        """Cut speculative extents at what is needed, *needed* at least; the rest is for good."""
+        core = self._core
+        needed = max(needed, inode.size, *(entry[1] for entry in inode.first_writes), 0)
         needed = max(needed, core.marks.of(inode).end())
-        ahead = core.store.space.speculative(inode.ino)
         if not ahead:
             return
         for extent in ahead:
