@@ -80,6 +80,11 @@ class Publisher:
         self.published += 1
         return covered
 
+    def renew(self, inode: Inode, pos: int) -> None:
+        """Extents were made around *pos*: lanes that were shown a hole there are shown them."""
+        if (inode.ino, EXTENTS) in self._shown:
+            self.publish(inode, pos)
+
     def unpublish(self, inode: Inode) -> None:
         """Show lanes nothing of *inode*; it is held, or what goes is not in use."""
         if inode.entry:

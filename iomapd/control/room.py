@@ -102,6 +102,7 @@ class Room:
                 core.space.release(space for extent in made for space in extent.spaces())
                 raise
             core.slow.publish(made)
+            core.publisher.renew(inode, start)
             inode.ahead |= any(extent.speculative for extent in made)
         return made
 

@@ -174,6 +174,17 @@ async def test_a_hole_is_published_as_one(lane):
     assert words == 0
 
 
+async def test_a_hole_that_was_published_is_not_read_after_it_was_written(lane):
+    """Lanes were shown a hole; the other plane made extents there and wrote."""
+    inode = new_file(lane)
+    await lane.control.files.truncate(inode, MIB)
+    await lane.ask(inode.ino, 0, 4096)
+    assert lane.extent(inode.ino, 0)[2] == 0
+    await lane.control.files.write(inode, 5, b"part of a block")
+    _, _, words = lane.extent(inode.ino, 0)
+    assert load64(load64(words + MARKS)) & 1
+
+
 async def test_truncate_waits_for_a_lane_and_takes_its_extents_away(lane):
     inode = new_file(lane)
     await lane.ask(inode.ino, 0, MIB, WRITING)
