@@ -200,7 +200,7 @@ def serve_read(plane: int, request: int, stats: int, entry: int, pos: int, end: 
         reply_error(plane, request, stats, EIO)
     elif status != GO_ON:
         return status
-    count_served(request, stats, 0, end - pos)
+    count_served(request, stats, 0, end - pos if status == GO_ON else 0)
     return SERVED
 
 
@@ -233,7 +233,7 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
     else:
         finish_write(request, entry, pos, end)
         reply_written(plane, request, stats, end - pos)
-    count_served(request, stats, 1, end - pos)
+    count_served(request, stats, 1, end - pos if status == GO_ON else 0)
     return SERVED
 
 

@@ -85,6 +85,8 @@ class Served:
         self.bitmaps = {}
         self.kept = []
         self.unique = 0
+        self.scratch_region = Region(BLOCK)  # O_DIRECT wants its memory aligned
+        self.scratch = memoryview(self.scratch_region.words()).cast("B")
 
     def _open(self, mode, directory, number):
         if directory is None:
@@ -211,13 +213,11 @@ class Served:
 
     # -- members
 
-    def member_bytes(self, extent, pos, end):
-        """The bytes that the members hold for [pos, end) of an extent, by the plain formula."""
-        out = bytearray()
-        for at in range(pos, end):
-            fd, addr = self._home(extent, at)
-            out += os.pread(fd, 1, addr)
-        return bytes(out)
+    def block_bytes(self, extent, pos):
+        """The block that the members hold for file position *pos*, a multiple of it."""
+        fd, addr = self._home(extent, pos)
+        assert os.preadv(fd, [self.scratch], addr) == BLOCK
+        return bytes(self.scratch)
 
     def _home(self, extent, pos):
         row, within = divmod(pos - extent.offset, extent.unit * len(extent.strips))
@@ -232,6 +232,5 @@ class Served:
             self.poke(fd, addr, data[at : at + BLOCK])
 
     def poke(self, fd, addr, data):
-        block = Region(BLOCK)  # O_DIRECT wants its memory aligned
-        block.write(0, data)
-        assert os.pwritev(fd, [memoryview(block.words()).cast("B")[: len(data)]], addr) == len(data)
+        self.scratch[: len(data)] = data
+        assert os.pwritev(fd, [self.scratch[: len(data)]], addr) == len(data)
