@@ -155,7 +155,7 @@ COUNTS = st.one_of(
 )
 STEPS = st.lists(
     st.tuples(st.sampled_from(["write", "write", "read", "truncate"]), OFFSETS, COUNTS),
-    min_size=1, max_size=12,
+    min_size=5, max_size=20,
 )  # fmt: skip
 
 
