@@ -43,17 +43,27 @@ def answers(handler: F) -> F:
             return await handler(self, *args)
         except pyfuse3.FUSEError:
             raise
-        except _EXPECTED as exc:
-            number = exc.errno or errno.EIO
-            if number == errno.EIO or number in _OURS:
-                log.error("%s: %s", name, exc)
-            raise pyfuse3.FUSEError(_OURS.get(number, number)) from exc
-        except Exception:
-            log.exception("%s failed", name)
-            raise pyfuse3.FUSEError(errno.EIO) from None
+        except Exception as exc:
+            raise pyfuse3.FUSEError(errno_of(name, exc)) from exc
         finally:
-            counted = self.requests.setdefault(name, [0, 0])
-            counted[0] += 1
-            counted[1] += time.perf_counter_ns() - started
+            count(self.requests, name, started)
 
     return answered  # type: ignore[return-value]
+
+
+def errno_of(name: str, exc: Exception) -> int:
+    """Return the errno that the caller of request *name* gets for *exc*; log what is ours."""
+    if not isinstance(exc, _EXPECTED):
+        log.error("%s failed", name, exc_info=exc)
+        return errno.EIO
+    number = exc.errno or errno.EIO
+    if number == errno.EIO or number in _OURS:
+        log.error("%s: %s", name, exc)
+    return _OURS.get(number, number)
+
+
+def count(requests: dict[str, list[int]], name: str, started_ns: int) -> None:
+    """Count a request that has ended, and its ns."""
+    counted = requests.setdefault(name, [0, 0])
+    counted[0] += 1
+    counted[1] += time.perf_counter_ns() - started_ns

@@ -9,20 +9,19 @@ flags; see the table in ``abi/fuse.py``.
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyfuse3
 
-from iomapd.abi.fuse import FH_DSYNC, FH_KILL_SUIDGID, FH_MASK, FH_SYNC, OPEN_KILL_SUIDGID
+from iomapd.abi.fuse import FH_DSYNC, FH_KILL_SUIDGID, FH_SYNC, OPEN_KILL_SUIDGID
 from iomapd.abi.units import BLOCK, NAME_MAX
 from iomapd.control import report
 from iomapd.control.attributes import without_privileges
 from iomapd.control.layouts import XATTR as LAYOUT_XATTR
 from iomapd.fuse.answers import answers
+from iomapd.fuse.handles import Handles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,15 +34,6 @@ if TYPE_CHECKING:
 ENTRY_TIMEOUT_S: Final = 3600
 ATTR_TIMEOUT_S: Final = 3600
 DOTS: Final = 2  # readdir positions 1 and 2 are "." and ".."
-
-
-@dataclass(slots=True)
-class Handle:
-    """An open file; *told* once it has reported a failed flush to its closer."""
-
-    inode: Inode
-    flags: int
-    told: bool = False
 
 
 class Operations(pyfuse3.Operations):
@@ -63,8 +53,7 @@ class Operations(pyfuse3.Operations):
         self._dirsync = dirsync
         self._control = control
         self._core = control.core
-        self._handles: dict[int, Handle] = {}
-        self._numbers = itertools.count(1)
+        self.handles = Handles()
         self.requests: dict[str, list[int]] = {}
 
     # -- attributes out
@@ -314,9 +303,7 @@ class Operations(pyfuse3.Operations):
         return self._opened(made, flags), self._referenced(made)
 
     def _opened(self, inode: Inode, flags: int) -> pyfuse3.FileInfo:
-        number = next(self._numbers)
-        self._handles[number] = Handle(inode, flags, told=inode.failed)
-        inode.opens += 1
+        number = self.handles.add(inode, flags)
         # O_DIRECT goes past the page cache in the kernel too; everything else
         # may keep what it has cached, nobody else writes to the volume.
         return pyfuse3.FileInfo(fh=number, direct_io=bool(flags & os.O_DIRECT), keep_cache=True)
@@ -324,12 +311,12 @@ class Operations(pyfuse3.Operations):
     @answers
     async def read(self, fh: int, off: int, size: int) -> bytes:
         """Read; any buffer will do, whatever the annotation of pyfuse3 says."""
-        return await self._control.files.read(self._handles[fh & FH_MASK].inode, off, size)  # type: ignore[return-value]
+        return await self._control.files.read(self.handles[fh].inode, off, size)  # type: ignore[return-value]
 
     @answers
     async def write(self, fh: int, off: int, buf: bytes) -> int:
         """Write; durable before the reply where the flags ask for it."""
-        inode = self._handles[fh & FH_MASK].inode
+        inode = self.handles[fh].inode
         self._control.attributes.kill_privileges(inode, suid=bool(fh & FH_KILL_SUIDGID))
         done = await self._control.files.write(inode, off, buf)
         if fh & (FH_DSYNC | FH_SYNC):
@@ -339,7 +326,7 @@ class Operations(pyfuse3.Operations):
     @answers
     async def flush(self, fh: int) -> None:
         """Close was called: report a failed flush once per handle."""
-        handle = self._handles[fh]
+        handle = self.handles[fh]
         if handle.inode.failed and not handle.told:
             handle.told = True
             raise OSError(errno.EIO, "data of this file could not be made durable")
@@ -347,9 +334,9 @@ class Operations(pyfuse3.Operations):
     @answers
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Make a file durable."""
-        await self._control.points.sync_inode(self._handles[fh].inode, data_only=datasync)
+        await self._control.points.sync_inode(self.handles[fh].inode, data_only=datasync)
 
     @answers
     async def release(self, fh: int) -> None:
         """The last reference to an open file is gone."""
-        await self._control.closed(self._handles.pop(fh).inode)
+        await self._control.closed(self.handles.pop(fh).inode)

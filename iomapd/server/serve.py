@@ -26,6 +26,8 @@ from iomapd.control.open import open_volume
 from iomapd.errors import MemberBusyError, MountError, StoreBusyError
 from iomapd.fuse.operations import Operations
 from iomapd.fuse.session import Session
+from iomapd.fuse.side import Side
+from iomapd.fuse.side_ops import SideOperations
 from iomapd.server.access import choose
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name, table_path
@@ -92,6 +94,11 @@ class Mount:
             raise
         try:
             self._operations = Operations(control, dirsync=request.dirsync)
+            self._side = Side(
+                SideOperations(control, self._operations.handles, self._transport),
+                self._transport,
+                self._operations.requests,
+            )
             # In the thread that runs pyfuse3: libfuse would splice from the pair.
             forgo_splice()
             self._session = Session(self._operations, self._transport.server_path)
@@ -114,6 +121,7 @@ class Mount:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._admin.run)
                 nursery.start_soon(self._control.points.run)
+                nursery.start_soon(self._side.run)
                 nursery.start_soon(self._obey_signals)
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._end_session)

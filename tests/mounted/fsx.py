@@ -7,7 +7,8 @@ often, all bytes must be equal.  A failure prints the seed and the last operatio
 
 Operations: read and write (buffered and O_DIRECT, aligned or not), append, truncate
 both ways, mmap read, mmap write with msync, fsync, fdatasync, O_DSYNC write,
-copy_file_range, close and reopen, and whatever the caller adds (unmount and mount).
+copy_file_range, fallocate (with and without keeping the size), holes, zeroed ranges,
+close and reopen, and whatever the caller adds (unmount and mount).
 Dirty mapped pages are written back at once: POSIX leaves open what a direct read
 beside them sees.
 """
@@ -15,6 +16,7 @@ beside them sees.
 from __future__ import annotations
 
 import collections
+import errno
 import mmap
 import os
 import random
@@ -42,7 +44,11 @@ WEIGHTS = {
     "fsync": 1,
     "fdatasync": 1,
     "dsync_write": 1,
-    "copy_range": 1,
+    "copy_range": 2,
+    "preallocate": 2,
+    "punch": 3,
+    "zero_range": 2,
+    "seek": 2,
     "reopen": 2,
 }
 
@@ -209,6 +215,50 @@ class FileMachine:
             assert done > 0
             os.pwrite(self.ref, data[:done], half)
         return f"0+{length} to {half}"
+
+    def preallocate(self) -> str:
+        """fallocate, raising the size or not."""
+        pos, length = self._range(self.max_size)
+        mode = self.random.choice((0, syscalls.FALLOC_KEEP_SIZE))
+        syscalls.fallocate(self.fd, mode, pos, length)
+        if not mode and pos + length > self.size():
+            os.ftruncate(self.ref, pos + length)
+        return f"{pos}+{length} mode {mode}"
+
+    def punch(self) -> str:
+        """fallocate, punching a hole; the reference gets zeros."""
+        pos, length = self._range(self.max_size)
+        syscalls.punch(self.fd, pos, length)
+        self._zero_reference(pos, min(pos + length, self.size()))
+        return f"{pos}+{length}"
+
+    def zero_range(self) -> str:
+        """fallocate, zeroing a range."""
+        pos, length = self._range(self.max_size)
+        keep = self.random.choice((0, syscalls.FALLOC_KEEP_SIZE))
+        syscalls.fallocate(self.fd, syscalls.FALLOC_ZERO_RANGE | keep, pos, length)
+        end = pos + length
+        self._zero_reference(pos, min(end, self.size()) if keep else end)
+        return f"{pos}+{length} mode {keep}"
+
+    def _zero_reference(self, pos: int, end: int) -> None:
+        if pos < end:
+            os.pwrite(self.ref, bytes(end - pos), pos)
+
+    def seek(self) -> str:
+        """Walk over data and holes: what is passed over as a hole holds nothing."""
+        pos, size, found = 0, self.size(), 0
+        while pos < size:
+            try:
+                data = os.lseek(self.fd, pos, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise
+                data = size
+            assert not any(os.pread(self.ref, data - pos, pos)), f"data in {pos}..{data}"
+            pos = os.lseek(self.fd, data, os.SEEK_HOLE) if data < size else size
+            found += 1
+        return f"{found} pieces"
 
     def reopen(self) -> str:
         """Close everything and open again."""

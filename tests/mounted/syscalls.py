@@ -11,6 +11,10 @@ from pathlib import Path
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
+FALLOC_KEEP_SIZE = 0x01
+FALLOC_PUNCH_HOLE = 0x02
+FALLOC_ZERO_RANGE = 0x10
+STATX_BTIME = 0x800
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -29,6 +33,38 @@ def renameat2(old: bytes | Path, new: bytes | Path, flags: int) -> None:
         OSError: as the kernel says.
     """
     _checked(_libc.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags), old)
+
+
+def fallocate(fd: int, mode: int, pos: int, length: int) -> None:
+    """fallocate(2).
+
+    Raises:
+        OSError: as the kernel says.
+    """
+    offsets = ctypes.c_long(pos), ctypes.c_long(length)
+    _checked(_libc.fallocate(fd, mode, *offsets), fd)
+
+
+def punch(fd: int, pos: int, length: int) -> None:
+    """Make ``[pos, pos + length)`` a hole."""
+    fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, pos, length)
+
+
+def birth_time(path: Path) -> int | None:
+    """The time of birth that statx(2) tells, in ns; None if it tells none."""
+    buffer = ctypes.create_string_buffer(256)
+    _checked(_libc.statx(AT_FDCWD, os.fsencode(path), 0, STATX_BTIME, buffer), path)
+    # struct statx: stx_mask at 0, stx_btime at 80.
+    if not int.from_bytes(buffer.raw[:4], "little") & STATX_BTIME:
+        return None
+    seconds = int.from_bytes(buffer.raw[80:88], "little", signed=True)
+    return seconds * 10**9 + int.from_bytes(buffer.raw[88:92], "little")
+
+
+def give_name(fd: int, path: Path) -> None:
+    """Link an open file to *path*, as open(2) shows it for O_TMPFILE; os.link() cannot."""
+    source, follow = os.fsencode(f"/proc/self/fd/{fd}"), 0x400  # AT_SYMLINK_FOLLOW
+    _checked(_libc.linkat(AT_FDCWD, source, AT_FDCWD, os.fsencode(path), follow), path)
 
 
 def listxattr_size(path: Path) -> int:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Ways to open, lock and control a file; what is not offered is refused, and harms nothing."""
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.mounted import syscalls
 from tests.mounted.harness import ON_HOST
 
 
@@ -102,39 +102,16 @@ def test_what_is_not_offered_is_refused_and_harms_nothing(workdir):
     path = workdir / "file"
     path.write_bytes(b"kept")
     fd = os.open(path, os.O_RDWR)
-    with refused(errno.EOPNOTSUPP):
-        os.open(workdir, os.O_TMPFILE | os.O_RDWR)
-    libc = ctypes.CDLL(None, use_errno=True)
-    punch = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-    for mode in (0, punch):
-        assert libc.fallocate(fd, mode, ctypes.c_long(0), ctypes.c_long(1 << 20)) == -1
-        assert ctypes.get_errno() == errno.EOPNOTSUPP
-    with refused(errno.ENOTTY):
-        fcntl.ioctl(fd, termios.TCGETS, bytes(100))
+    collapse, insert = 0x08, 0x20  # FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE
+    for mode in (collapse, insert):
+        with refused(errno.EOPNOTSUPP):
+            syscalls.fallocate(fd, mode, 0, 4096)
+    fs_ioc_getflags = 0x80086601  # what lsattr(1) asks
+    for command in (termios.TCGETS, fs_ioc_getflags):
+        with refused(errno.ENOTTY):
+            fcntl.ioctl(fd, command, bytes(100))
     os.close(fd)
     assert path.read_bytes() == b"kept"
-
-
-def test_seek_to_data_and_holes_calls_everything_data_or_tells_the_truth(workdir):
-    path = workdir / "file"
-    path.touch()
-    with path.open("r+b") as file:
-        os.pwrite(file.fileno(), b"data", 1 << 20)
-        os.truncate(file.fileno(), 3 << 20)
-        first = os.lseek(file.fileno(), 0, os.SEEK_DATA)
-        assert first <= 1 << 20
-        assert first + 4 <= os.lseek(file.fileno(), first, os.SEEK_HOLE) <= 3 << 20
-
-
-def test_posix_fallocate_makes_room_by_writing(workdir):
-    """glibc falls back to writing a byte into each block where the file system has no fallocate."""
-    path = workdir / "file"
-    path.write_bytes(b"kept")
-    with path.open("r+b") as file:
-        os.posix_fallocate(file.fileno(), 0, 300_000)
-    data = path.read_bytes()
-    assert data == b"kept" + bytes(300_000 - 4)
-    assert path.stat().st_blocks * 512 >= 300_000
 
 
 def test_sendfile_copies_in_the_kernel(workdir):
