@@ -13,6 +13,7 @@ from iomapd.errors import UsageError
 from iomapd.transport.mount import MountOptions
 
 MAPPERS: Final = STRATEGIES
+LANES_MAX: Final = 64
 CACHES: Final = ("kernel",)
 IO_MODES: Final = ("auto", "mapped", "buffered", "direct")
 # Flags that mount(2) takes; the rest is ours.
@@ -29,7 +30,7 @@ class MountRequest:
         source: layout file or member, absolute.
         mountpoint: absolute.
         options: as ``-o`` gives them; flags have the value None.
-        lanes: compiled lanes; 0 turns the data plane off.
+        lanes: compiled lanes that serve; 0 turns the data plane off, None takes what pays here.
         log: file the server logs to; None: the runtime directory.
         foreground: log to stderr, stay in the terminal's session.
     """
@@ -37,7 +38,7 @@ class MountRequest:
     source: Path
     mountpoint: Path
     options: dict[str, str | None] = field(default_factory=dict)
-    lanes: int = 0
+    lanes: int | None = None
     log: Path | None = None
     foreground: bool = False
 
@@ -79,8 +80,8 @@ class MountRequest:
             value = self.options.get(key, known[0])
             if value not in known:
                 raise UsageError(f"-o {key}={value}: unknown; known: {', '.join(known)}")
-        if self.lanes:
-            raise UsageError(f"--lanes {self.lanes}: this build has no lanes; use 0")
+        if self.lanes is not None and not 0 <= self.lanes <= LANES_MAX:
+            raise UsageError(f"--lanes {self.lanes}: must be 0 to {LANES_MAX}")
 
     def io_mode(self, listed: str) -> str:
         """Return how members are to be accessed: ``-o io=``, else what the layout file lists."""

@@ -29,6 +29,7 @@ from iomapd.fuse.session import Session
 from iomapd.fuse.side import Side
 from iomapd.fuse.side_ops import SideOperations
 from iomapd.server.access import choose
+from iomapd.server.data_plane import DataPlane
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name, table_path
 from iomapd.transport.mount import check_mountpoint
@@ -73,6 +74,7 @@ class Mount:
         layout = find_layout_or_member(request.source)
         store, members = _open_patiently(layout, request)
         self._access = _access(store, members, request.io_mode(layout.io_mode))
+        self._lanes = DataPlane(request.lanes, self._access)
         control = ControlPlane(
             store,
             members,
@@ -81,12 +83,17 @@ class Mount:
             mapper=request.mapper,
             modes=self._access.modes,
             table=table_path(store.volume.uuid),
+            board=self._lanes.board,
         )
         self._control = control
         try:
             control.begin()
+            self._lanes.connect(control, atime="noatime" not in request.options)
             self._transport = Transport(
-                request.mountpoint, request.mount_options(store.volume.name), self._kernel_gone
+                request.mountpoint,
+                request.mount_options(store.volume.name),
+                self._kernel_gone,
+                lanes=self._lanes.lanes,
             )
             self._transport.start()
         except BaseException:
@@ -105,6 +112,7 @@ class Mount:
             trio.run(self._serve)
         finally:
             self._transport.stop()
+            self._lanes.close()
             self._access.close()
 
     # -- the life of the mount, in the event loop
@@ -122,6 +130,8 @@ class Mount:
                 nursery.start_soon(self._admin.run)
                 nursery.start_soon(self._control.points.run)
                 nursery.start_soon(self._side.run)
+                if (misses := self._lanes.misses(self._control)) is not None:
+                    nursery.start_soon(misses.run)
                 nursery.start_soon(self._obey_signals)
                 nursery.start_soon(self._announce)
                 nursery.start_soon(self._end_session)
@@ -131,6 +141,8 @@ class Mount:
             # Gone before the last point: from here on the mount is ending.
             self._admin.close()
             with trio.CancelScope(shield=True):
+                # The last write of a lane comes before the last point.
+                await trio.to_thread.run_sync(self._lanes.stop)
                 await self._control.end()
             self._session.close()
         if self._reason not in ("", UNMOUNTED):
@@ -194,7 +206,7 @@ class Mount:
             "mountpoint": os.fspath(self._transport.mountpoint),
             "connection": self._transport.connection,
             "mapper": self._request.mapper,
-            "lanes": self._request.lanes,
+            "data_plane": self._lanes.describe(),
             "transport": {name: getattr(limits, name) for name in getattr(limits, "__slots__", ())},
         }
 
@@ -209,6 +221,7 @@ class Mount:
             },
             "transport": {name: getattr(counters, name) for name in counters.__slots__},
             **report.statistics(self._control.core, self._control.points),
+            "lanes": self._lanes.statistics(),
         }
 
 
