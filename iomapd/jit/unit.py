@@ -91,5 +91,11 @@ def load_unit(
     return Unit(name, key, data, entries, compiled=compiled, path=path)
 
 
+def is_kept(name: str, entries: Sequence[Callable[..., int]]) -> bool:
+    """Tell whether `load_unit` would find the object file of an earlier process."""
+    store = cache.ObjectStore.open(None)
+    return store is not None and store.path_of(name, unit_key(name, entries)).exists()
+
+
 def _nr_arguments(entry: Callable[..., int]) -> int:
     return int(entry.__code__.co_argcount)

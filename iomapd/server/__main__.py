@@ -28,10 +28,15 @@ def main() -> int:
 
     def tell(answer: dict[str, Any]) -> None:
         nonlocal told
-        if not told:
+        if told:
+            return
+        try:
             os.write(report_fd, json.dumps(answer).encode() + b"\n")
+        except BrokenPipeError:
+            logging.getLogger("iomapd").info("who mounted has gone: %s", answer)
+        told = "progress" not in answer
+        if told:
             os.close(report_fd)
-        told = True
 
     try:
         # Here, not above: a refused request should cost no second.

@@ -32,10 +32,12 @@ from iomapd.dataplane.plane import (
 )
 from iomapd.jit.sources import CompileError
 from iomapd.native.syscalls import compiled_here
-from iomapd.transport.lanes import Lanes
+from iomapd.transport.lanes import Lanes, are_compiled
 from iomapd.transport.wake import allow_waking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from iomapd.control.mount import ControlPlane
     from iomapd.server.access import Access
 
@@ -55,6 +57,7 @@ class DataPlane:
     Args:
         wanted: lanes that serve; None: as many as pay here; 0: none.
         access: how members are accessed.
+        progress: told what takes long.
 
     Attributes:
         lanes: for the transport; None without lanes.
@@ -62,7 +65,9 @@ class DataPlane:
         reason: a sentence for people.
     """
 
-    def __init__(self, wanted: int | None, access: Access) -> None:
+    def __init__(
+        self, wanted: int | None, access: Access, progress: Callable[[str], None]
+    ) -> None:
         self.lanes: Lanes | None = None
         self.board = SlotBoard()
         self._can_block = access.can_block
@@ -81,6 +86,8 @@ class DataPlane:
             nr_resumers=LANES_PER_DEVICE if access.can_block else 1,
         )
         lanes = Lanes(plane)
+        if not are_compiled():
+            progress("compiling the data plane, once per version and processor: about 20 s")
         try:
             lanes.load()
         except CompileError as exc:

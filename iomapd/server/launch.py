@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import iomapd
 from iomapd import errors
@@ -72,7 +72,7 @@ def launch(
         os.close(write_fd)
     try:
         with os.fdopen(read_fd) as answers:
-            line = answers.readline()
+            line = _last_word(answers, progress)
     except BaseException:
         # Interrupted while the mount was starting: it must not appear later.
         process.terminate()
@@ -107,6 +107,17 @@ def _start(request: MountRequest, report_fd: int) -> subprocess.Popen[str]:
     with process.stdin as pipe:
         pipe.write(request.to_json())
     return process
+
+
+def _last_word(answers: TextIO, progress: Callable[[str], None] | None) -> str:
+    """Read lines until one says how it ended; the others say what is going on."""
+    for line in answers:
+        told: dict[str, Any] = json.loads(line)
+        if "progress" not in told:
+            return line
+        if progress is not None:
+            progress(told["progress"])
+    return ""
 
 
 def _understand(line: str, process: subprocess.Popen[str], request: MountRequest) -> MountReport:

@@ -74,7 +74,7 @@ class Mount:
         layout = find_layout_or_member(request.source)
         store, members = _open_patiently(layout, request)
         self._access = _access(store, members, request.io_mode(layout.io_mode))
-        self._lanes = DataPlane(request.lanes, self._access)
+        self._lanes = DataPlane(request.lanes, self._access, self._tell)
         control = ControlPlane(
             store,
             members,
@@ -114,6 +114,11 @@ class Mount:
             self._transport.stop()
             self._lanes.close()
             self._access.close()
+
+    def _tell(self, text: str) -> None:
+        """Tell the launcher what takes long."""
+        log.info("%s", text)
+        self._ready({"progress": text})
 
     # -- the life of the mount, in the event loop
 

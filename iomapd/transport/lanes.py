@@ -19,6 +19,7 @@ from iomapd.dataplane import plane as planes
 from iomapd.dataplane.request import POST_SIZE
 from iomapd.dataplane.serve import serve
 from iomapd.jit import Unit, load_unit
+from iomapd.jit.unit import is_kept
 from iomapd.native.memory import load64, store64
 from iomapd.native.region import Region
 from iomapd.transport import block as fields
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 LANE: Final = lane.__name__
 RESUME: Final = resume.__name__
 
+_ENTRIES: Final = (lane, resume, serve, read_cycles)
+
 # A pipe holds this much at least; a post must never wait, or be lost, for want of room.
 _PIPE_SIZE: Final = 65536
 
@@ -45,7 +48,12 @@ def compile_lanes() -> Unit:
     Raises:
         CompileError: numba cannot compile here.
     """
-    return load_unit("lanes", [lane, resume, serve, read_cycles])
+    return load_unit("lanes", _ENTRIES)
+
+
+def are_compiled() -> bool:
+    """Tell whether `compile_lanes` would only load them."""
+    return is_kept("lanes", _ENTRIES)
 
 
 class Lanes:
