@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import faulthandler
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -19,6 +20,17 @@ STUCK_SECONDS = 100
 SOAK_STUCK_SECONDS = 1800
 
 _live: list[harness.Volume] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_lanes():
+    """Compile the data plane before the first mount: on a cold cache it takes longer than a test.
+
+    In a process of its own: this one never imports numba.
+    """
+    if not harness.ON_HOST:
+        code = "from iomapd.transport.lanes import compile_lanes as c; c()"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=900)
 
 
 def stuck_seconds() -> int:
