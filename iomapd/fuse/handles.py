@@ -29,7 +29,8 @@ class Handle:
         return bool(self.flags & os.O_DSYNC)  # O_SYNC contains it
 
     @property
-    def _is_mappable(self) -> bool:
+    def is_mappable(self) -> bool:
+        """Whether it can be mapped shared and written to."""
         return self.flags & os.O_ACCMODE == os.O_RDWR
 
 
@@ -48,16 +49,18 @@ class Handles:
         """Note that *inode* is open; return the handle's number."""
         number = next(self._numbers)
         handle = self._handles[number] = Handle(inode, flags, told=inode.failed)
-        self._mappable[inode.ino] += handle._is_mappable
+        if handle.is_mappable:
+            self._mappable[inode.ino] += 1
         inode.opens += 1
         return number
 
     def pop(self, fh: int) -> Handle:
         """Take a handle out: its last reference is gone, mappings included."""
         handle = self._handles.pop(fh)
-        self._mappable[handle.inode.ino] -= handle._is_mappable
-        if not self._mappable[handle.inode.ino]:
-            del self._mappable[handle.inode.ino]
+        if handle.is_mappable:
+            self._mappable[handle.inode.ino] -= 1
+            if not self._mappable[handle.inode.ino]:
+                del self._mappable[handle.inode.ino]
         return handle
 
     def may_be_mapped(self, ino: int) -> bool:
