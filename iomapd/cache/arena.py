@@ -7,21 +7,36 @@ its entries (`heritage`), so nothing of this needs to be shared.
 
 from __future__ import annotations
 
-from typing import Final
+import logging
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 SMALLEST: Final = 256
+STEP: Final = 1 << 20  # bytes backed at a time
 
 
 class Arena:
     """Hands out ranges of ``[start, end)``, bytes.
 
+    Args:
+        start: first byte.
+        end: one past the last.
+        back: called with offset and length before a range is handed out for the first time;
+            OSError when there is no memory for it.
+
     Attributes:
         used: bytes handed out now.
     """
 
-    def __init__(self, start: int, end: int) -> None:
+    def __init__(self, start: int, end: int, back: Callable[[int, int], None]) -> None:
         self._next = start
         self._end = end
+        self._backed = start
+        self._back = back
         self._free: dict[int, list[int]] = {}
         self.used = 0
 
@@ -31,13 +46,25 @@ class Arena:
         free = self._free.get(size)
         if free:
             offset = free.pop()
-        elif self._next + size <= self._end:
+        elif self._next + size <= self._end and self._is_backed(self._next + size):
             offset = self._next
             self._next += size
         else:
             return None
         self.used += size
         return offset
+
+    def _is_backed(self, end: int) -> bool:
+        if end <= self._backed:
+            return True
+        wanted = min(max(end, self._backed + STEP), self._end)
+        try:
+            self._back(self._backed, wanted - self._backed)
+        except OSError as exc:
+            log.warning("no memory for bitmaps of files that are being written: %s", exc.strerror)
+            return False
+        self._backed = wanted
+        return True
 
     def give(self, offset: int, size: int) -> None:
         """Take back what `take` handed out for *size* bytes."""

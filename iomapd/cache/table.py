@@ -106,7 +106,7 @@ class SharedTable:
         self.nr_buckets = nr_buckets
         self.entries = region.addr + HEADER_SIZE
         start = HEADER_SIZE + nr_buckets * WAYS * ENTRY_SIZE
-        self._arena = Arena(start, region.size)
+        self._arena = Arena(start, region.size, region.back)
         self._in_use = 0
 
     @classmethod
@@ -124,6 +124,11 @@ class SharedTable:
         path.unlink(missing_ok=True)
         region = FileRegion(path, SIZE)
         header = HEADER.pack(MAGIC, VERSION, generation, NR_BUCKETS, SIZE, *identity)
+        try:
+            region.back(0, HEADER_SIZE + NR_BUCKETS * WAYS * ENTRY_SIZE)
+        except OSError:
+            path.unlink()
+            raise
         region.write(0, header)
         return cls(region, NR_BUCKETS, path)
 

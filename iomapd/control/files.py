@@ -261,12 +261,16 @@ class Files:
         gone, kept, spaces = self._room.cut(inode, end)
         # Who comes after a crash between the commit and the rest finishes the rest.
         inode.words[SHRINK // 8] = size
-        with core.operation() as op:
-            core.store.space.delete_extents(gone)
-            core.store.space.put_extents(kept)
-            core.store.space.clear_written(inode.ino, end, FILE_END)
-            op.change(inode, size=min(inode.stored_size, size), **fields)
-            op.held.extend(spaces)
+        try:
+            with core.operation() as op:
+                core.store.space.delete_extents(gone)
+                core.store.space.put_extents(kept)
+                core.store.space.clear_written(inode.ino, end, FILE_END)
+                op.change(inode, size=min(inode.stored_size, size), **fields)
+                op.held.extend(spaces)
+        except BaseException:
+            inode.words[SHRINK // 8] = NOT_SHRINKING
+            raise
         inode.size = size
         inode.note_change()
         core.marks.cut(inode, end, FILE_END)

@@ -148,6 +148,8 @@ class Points:
 
     async def run(self) -> None:
         """Make points: when asked, and every `INTERVAL_S` when something is dirty."""
+        if self._core.read_only:
+            await trio.sleep_forever()  # what was taken over stays in memory
         while True:
             with trio.move_on_after(INTERVAL_S):
                 await self._wanted.wait()

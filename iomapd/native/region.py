@@ -32,6 +32,9 @@ class Region:
         self.addr = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self.size = len(memory)
 
+    def back(self, offset: int, length: int) -> None:
+        """Give pages to *length* bytes from *offset*: nothing to do for private memory."""
+
     def words(self) -> memoryview[int]:
         """Return the memory as signed 64-bit words; plain loads and stores, no fences."""
         return memoryview(self._map).cast("q")
@@ -62,12 +65,15 @@ class Region:
 class FileRegion(Region):
     """Memory that is a file: it outlives the process, and another may map it.
 
+    A page that the file system has no room for ends the process when it is touched; so what is
+    going to be written is backed first.
+
     Args:
         path: of the file.
         size: bytes; the file is made, or made as long, sparse.  0: what the file has.
     """
 
-    __slots__ = ()
+    __slots__ = ("_fd",)
 
     def __init__(self, path: Path, size: int = 0) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -78,5 +84,19 @@ class FileRegion(Region):
             if size:
                 os.ftruncate(fd, size)
             self._take(mmap.mmap(fd, size))
-        finally:
+        except BaseException:
             os.close(fd)
+            raise
+        self._fd = fd
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def back(self, offset: int, length: int) -> None:
+        """Give pages to *length* bytes from *offset*.
+
+        Raises:
+            OSError: ENOSPC, the file system is full.
+        """
+        os.posix_fallocate(self._fd, offset, length)

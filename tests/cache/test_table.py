@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The shared table: entries, bitmaps, and inodes that come and go between it and private memory."""
 
+import errno
 import uuid
 
 import pytest
 
+from iomapd.cache.arena import Arena
 from iomapd.cache.board import SlotBoard
 from iomapd.cache.entry import (
     COOKIE,
@@ -125,6 +127,15 @@ def test_a_full_arena_says_so(inodes, shared):
     inode = inodes.get(9)
     inodes.attach(inode)
     assert shared.add_pair(inode.entry, 0, 1 << 30) is None
+
+
+def test_a_file_system_without_room_gives_no_bitmaps_instead_of_a_fault(tmp_path):
+    def full(offset, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    arena = Arena(4096, 1 << 30, full)
+    assert arena.take(100) is None
+    assert arena.used == 0
 
 
 @pytest.mark.parametrize("pos", range(0, 60, 5))

@@ -130,6 +130,16 @@ async def test_a_truncate_that_was_killed_after_its_commit_is_finished(killed, m
     assert killed.find(b"f").words[SHRINK // 8] == -1
 
 
+async def test_a_truncate_that_failed_is_not_finished_after_a_kill(killed, monkeypatch):
+    inode = killed.make(b"f")
+    await killed.control.files.write(inode, 0, b"k" * MIB)
+    monkeypatch.setattr(killed.control.core.store.space, "clear_written", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await killed.control.files.truncate(inode, 10_000)
+    killed.kill()
+    assert await killed.read(b"f") == b"k" * MIB
+
+
 async def test_a_table_of_another_generation_is_not_believed(killed):
     inode = killed.make(b"f")
     await killed.control.files.write(inode, 0, b"v" * 4096)
