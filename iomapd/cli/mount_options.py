@@ -22,7 +22,7 @@ WITH_VALUE: Final = {
     "subtype": "file-system type fuse.SUBTYPE; iomapd by default, empty for plain fuse",
     "mapper": "who answers where bytes are: program (default), record, cache or upcall",
     "io": "how members are accessed: auto (default), mapped, buffered or direct",
-    "cache": "who caches file contents: kernel",
+    "cache": "who caches what files hold: through (default), kernel (writes come later) or none",
 }
 """Options of our own that take a value, and what they mean."""
 

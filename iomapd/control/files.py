@@ -88,8 +88,14 @@ class Files:
 
     # -- write
 
-    async def write(self, inode: Inode, pos: int, data: bytes) -> int:
+    async def write(self, inode: Inode, pos: int, data: bytes, *, timed: bool = True) -> int:
         """Write *data* at *pos*; return the bytes written, fewer only when the volume is full.
+
+        Args:
+            inode: a regular file.
+            pos: where, bytes.
+            data: what.
+            timed: set the times of a write; False: the kernel keeps them.
 
         Raises:
             OSError: EFBIG, EROFS.
@@ -109,7 +115,10 @@ class Files:
                     continue  # it changed while we queued
                 if self._leaves_gap(inode, pos):
                     await self._zero_tail(inode)
-                return await self._write(inode, pos, data)
+                done = await self._write(inode, pos, data)
+                if timed:
+                    touch(inode, data=True)
+                return done
 
     def _must_be_alone(self, inode: Inode, pos: int, count: int) -> bool:
         """Tell whether a write rewrites bytes that are not its own: the rest of a block."""
@@ -162,7 +171,7 @@ class Files:
             self._touch_members(inode, runs)
             self._core.marks.add(inode, low, high)
             inode.raise_size(end)
-            touch(inode, data=True)
+            inode.note_change()
             return end - pos
         finally:
             if entry is not None:

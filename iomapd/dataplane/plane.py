@@ -44,6 +44,7 @@ PLANE_SIZE: Final = 256
 READ_ONLY: Final = 1
 NO_ATIME: Final = 2
 CAN_BLOCK: Final = 4  # member I/O may wait for a device: one lane stays outside it
+KERNEL_TIMES: Final = 8  # of what the kernel writes back it keeps the times itself
 
 BY_PROGRAM: Final = 1
 BY_CACHE: Final = 2

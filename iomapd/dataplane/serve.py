@@ -67,6 +67,7 @@ from iomapd.dataplane.plane import (
     ENTRIES,
     FILE_END,
     FLAGS,
+    KERNEL_TIMES,
     NO_ATIME,
     NR_BUCKETS,
     READ_ONLY,
@@ -231,7 +232,7 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
     if status == FAILED:
         reply_error(plane, request, stats, EIO)
     else:
-        finish_write(request, entry, pos, end)
+        finish_write(plane, request, entry, pos, end)
         reply_written(plane, request, stats, end - pos)
     count_served(request, stats, 1, end - pos if status == GO_ON else 0)
     return SERVED
@@ -250,14 +251,14 @@ def fills_part(extents: int, pos: int, end: int) -> bool:
     )
 
 
-def finish_write(request: int, entry: int, pos: int, end: int) -> None:
+def finish_write(plane: int, request: int, entry: int, pos: int, end: int) -> None:
     """The bytes are in the members: mark them, then let size and times follow."""
     if mark_written(load64(request + EXTENTS), pos, end) > 0:
         fetch_add(entry + MARKED, 1)
-    message = load64(request + MESSAGE)
-    now = 0
-    if load32(message + WRITE_FLAGS) & FUSE_WRITE_CACHE == 0:
-        now = now_ns(request)
+    cached = load32(load64(request + MESSAGE) + WRITE_FLAGS) & FUSE_WRITE_CACHE != 0
+    # Without a writeback cache, what a shared mapping wrote comes as if there were one.
+    keeps_times = load64(plane + FLAGS) & KERNEL_TIMES != 0
+    now = 0 if cached and keeps_times else now_ns(request)
     note_write(entry, load64(request + TOUCH), end, now)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from iomapd.cache.inode import Inode
     from iomapd.control.mount import ControlPlane
     from iomapd.control.namespace import Attributes
+    from iomapd.fuse.caching import Caching
 
 # The kernel sees every change itself: nobody else writes to the volume.
 ENTRY_TIMEOUT_S: Final = 3600
@@ -41,15 +42,17 @@ class Operations(pyfuse3.Operations):
 
     Args:
         control: its control plane.
+        caching: who caches what files hold.
         dirsync: changes of names are durable before their reply.
     """
 
     supports_dot_lookup = True
-    enable_writeback_cache = False
+    enable_writeback_cache = False  # the transport asks for it, see its handshake
     enable_acl = False
 
-    def __init__(self, control: ControlPlane, *, dirsync: bool = False) -> None:
+    def __init__(self, control: ControlPlane, caching: Caching, *, dirsync: bool = False) -> None:
         super().__init__()
+        self._caching = caching
         self._dirsync = dirsync
         self._control = control
         self._core = control.core
@@ -218,6 +221,7 @@ class Operations(pyfuse3.Operations):
             f"{name}{suffix}": getattr(attr, f"st_{name}{suffix}")
             for name, suffix in (
                 ("mode", ""), ("uid", ""), ("gid", ""), ("atime", "_ns"), ("mtime", "_ns"),
+                ("ctime", "_ns"),  # from a kernel that writes back and keeps times itself
             )
             if getattr(fields, f"update_{name}")
         }  # fmt: skip
@@ -304,9 +308,9 @@ class Operations(pyfuse3.Operations):
 
     def _opened(self, inode: Inode, flags: int) -> pyfuse3.FileInfo:
         number = self.handles.add(inode, flags)
-        # O_DIRECT goes past the page cache in the kernel too; everything else
-        # may keep what it has cached, nobody else writes to the volume.
-        return pyfuse3.FileInfo(fh=number, direct_io=bool(flags & os.O_DIRECT), keep_cache=True)
+        direct = self._caching.opens_direct(flags)
+        # What is cached stays good from open to open: nobody else writes to the volume.
+        return pyfuse3.FileInfo(fh=number, direct_io=direct, keep_cache=True)
 
     @answers
     async def read(self, fh: int, off: int, size: int) -> bytes:
@@ -318,7 +322,8 @@ class Operations(pyfuse3.Operations):
         """Write; durable before the reply where the flags ask for it."""
         inode = self.handles[fh].inode
         self._control.attributes.kill_privileges(inode, suid=bool(fh & FH_KILL_SUIDGID))
-        done = await self._control.files.write(inode, off, buf)
+        timed = not self._caching.keeps_times(fh)
+        done = await self._control.files.write(inode, off, buf, timed=timed)
         if fh & (FH_DSYNC | FH_SYNC):
             await self._control.points.sync_inode(inode, data_only=not fh & FH_SYNC)
         return done

@@ -21,7 +21,6 @@ from iomapd.abi.fuse import (
     FALLOCATE,
     FOPEN_DIRECT_IO,
     FOPEN_PARALLEL_DIRECT_WRITES,
-    INIT_WRITEBACK_CACHE,
     LSEEK,
     NOTIFY_INVAL_INODE,
     STATX,
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from iomapd.cache.inode import Inode
     from iomapd.control.mount import ControlPlane
     from iomapd.control.namespace import Attributes
+    from iomapd.fuse.caching import Caching
     from iomapd.fuse.handles import Handle, Handles
     from iomapd.transport.transport import Transport
 
@@ -52,17 +52,21 @@ class SideOperations:
     Args:
         control: its control plane.
         handles: its open files.
-        transport: tells what INIT agreed on, and notifies the kernel.
+        transport: notifies the kernel.
+        caching: who caches what files hold.
 
     Attributes:
         table: name and handler by opcode.
     """
 
-    def __init__(self, control: ControlPlane, handles: Handles, transport: Transport) -> None:
+    def __init__(
+        self, control: ControlPlane, handles: Handles, transport: Transport, caching: Caching
+    ) -> None:
         self._control = control
         self._core = control.core
         self._handles = handles
         self._transport = transport
+        self._caching = caching
         self._notifiers = trio.CapacityLimiter(_NOTIFIERS)
         self.table: dict[int, tuple[str, Callable[[Request], Awaitable[bytes]]]] = {
             FALLOCATE: ("fallocate", self.fallocate),
@@ -114,8 +118,7 @@ class SideOperations:
 
     async def lseek(self, request: Request) -> bytes:
         """SEEK_DATA and SEEK_HOLE; the kernel does the others itself."""
-        limits = self._transport.limits
-        if limits is not None and limits.flags & INIT_WRITEBACK_CACHE:
+        if self._caching.writes_back:
             # Then any page may be dirty, and the kernel asks without writing back.  It asks
             # once: from now on everything is data.
             raise OSError(errno.ENOSYS, "holes are not told where writes are cached")
@@ -150,7 +153,9 @@ class SideOperations:
             linkable=not flags & os.O_EXCL,
         )
         self._control.names.remember(made.ino)
-        direct = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES if flags & os.O_DIRECT else 0
+        direct = 0
+        if self._caching.opens_direct(flags):
+            direct = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES
         number = self._handles.add(made, flags)
         return abi.created(self._stat(made), ATTR_TIMEOUT_S, number, abi.FOPEN_KEEP_CACHE | direct)
 

@@ -10,11 +10,11 @@ from typing import Final
 
 from iomapd.control.mappers import STRATEGIES
 from iomapd.errors import UsageError
+from iomapd.fuse import caching
 from iomapd.transport.mount import MountOptions
 
 MAPPERS: Final = STRATEGIES
 LANES_MAX: Final = 64
-CACHES: Final = ("kernel",)
 IO_MODES: Final = ("auto", "mapped", "buffered", "direct")
 # Flags that mount(2) takes; the rest is ours.
 _KERNEL_FLAGS: Final = frozenset(
@@ -66,6 +66,16 @@ class MountRequest:
         return self.options.get("mapper") or MAPPERS[0]
 
     @property
+    def cache(self) -> str:
+        """Who caches what files hold."""
+        return self.options.get("cache") or caching.MODES[0]
+
+    @property
+    def writes_back(self) -> bool:
+        """Whether the kernel may keep what is written, and send it later."""
+        return self.cache == caching.KERNEL and not self.read_only
+
+    @property
     def dirsync(self) -> bool:
         """Whether changes of names are durable before their reply."""
         return "dirsync" in self.options or "sync" in self.options
@@ -76,7 +86,7 @@ class MountRequest:
         Raises:
             UsageError: naming option, value and what is known.
         """
-        for key, known in (("mapper", MAPPERS), ("cache", CACHES), ("io", IO_MODES)):
+        for key, known in (("mapper", MAPPERS), ("cache", caching.MODES), ("io", IO_MODES)):
             value = self.options.get(key, known[0])
             if value not in known:
                 raise UsageError(f"-o {key}={value}: unknown; known: {', '.join(known)}")

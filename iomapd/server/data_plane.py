@@ -23,6 +23,7 @@ from iomapd.dataplane.plane import (
     ENTRIES,
     FILE_END,
     FLAGS,
+    KERNEL_TIMES,
     NO_ATIME,
     NR_BUCKETS,
     READ_ONLY,
@@ -99,12 +100,23 @@ class DataPlane:
         self.lanes = lanes
         self.board = SlotBoard(plane.nr_requests, plane.get(SLOTS))
 
-    def connect(self, control: ControlPlane, *, atime: bool) -> None:
-        """Tell the lanes of the control plane's table; before they start."""
+    def connect(self, control: ControlPlane, *, atime: bool, kernel_times: bool) -> None:
+        """Tell the lanes of the control plane's table; before they start.
+
+        Args:
+            control: of this mount.
+            atime: raise access times, as relatime.
+            kernel_times: the kernel keeps the times of what it writes back.
+        """
         if self.lanes is None:
             return
         core, plane = control.core, self.lanes.plane
-        flags = READ_ONLY * core.read_only | NO_ATIME * (not atime) | CAN_BLOCK * self._can_block
+        flags = (
+            READ_ONLY * core.read_only
+            | NO_ATIME * (not atime)
+            | CAN_BLOCK * self._can_block
+            | KERNEL_TIMES * kernel_times
+        )
         for word, value in (
             (ENTRIES, core.shared.entries), (NR_BUCKETS, core.shared.nr_buckets),
             (FLAGS, flags), (STRATEGY, _STRATEGIES[core.strategy]), (FILE_END, LAST_END),

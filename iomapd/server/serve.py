@@ -24,6 +24,7 @@ from iomapd.control.admin import AdminServer
 from iomapd.control.mount import ControlPlane
 from iomapd.control.open import open_volume
 from iomapd.errors import MemberBusyError, MountError, StoreBusyError
+from iomapd.fuse.caching import Caching
 from iomapd.fuse.operations import Operations
 from iomapd.fuse.session import Session
 from iomapd.fuse.side import Side
@@ -32,6 +33,7 @@ from iomapd.server.access import choose
 from iomapd.server.data_plane import DataPlane
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name, table_path
+from iomapd.transport.handshake import Wishes
 from iomapd.transport.mount import check_mountpoint
 from iomapd.transport.splice import forgo_splice
 from iomapd.transport.transport import UNMOUNTED, Transport
@@ -88,11 +90,16 @@ class Mount:
         self._control = control
         try:
             control.begin()
-            self._lanes.connect(control, atime="noatime" not in request.options)
+            self._lanes.connect(
+                control,
+                atime="noatime" not in request.options,
+                kernel_times=request.writes_back,
+            )
             self._transport = Transport(
                 request.mountpoint,
                 request.mount_options(store.volume.name),
                 self._kernel_gone,
+                wishes=Wishes(writeback=request.writes_back),
                 lanes=self._lanes.lanes,
             )
             self._transport.start()
@@ -100,9 +107,10 @@ class Mount:
             trio.run(control.end)
             raise
         try:
-            self._operations = Operations(control, dirsync=request.dirsync)
+            self._caching = Caching(request.cache, self._transport.agreed)
+            self._operations = Operations(control, self._caching, dirsync=request.dirsync)
             self._side = Side(
-                SideOperations(control, self._operations.handles, self._transport),
+                SideOperations(control, self._operations.handles, self._transport, self._caching),
                 self._transport,
                 self._operations.requests,
             )
@@ -212,6 +220,7 @@ class Mount:
             "connection": self._transport.connection,
             "mapper": self._request.mapper,
             "data_plane": self._lanes.describe(),
+            "cache": self._caching.describe(),
             "transport": {name: getattr(limits, name) for name in getattr(limits, "__slots__", ())},
         }
 

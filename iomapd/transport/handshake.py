@@ -12,6 +12,7 @@
     HANDLE_KILLPRIV_V2          off                   on: no GETXATTR for each cached write
     DIRECT_IO_ALLOW_MMAP        off                   on: mmap of files opened for direct I/O
     EXPORT_SUPPORT              off                   off: lookups by inode number alone fail
+    WRITEBACK_CACHE             off                   Wishes.writeback
 
 A capability is accepted only when the kernel offers it; all else stays as libfuse answered.
 """
@@ -37,6 +38,7 @@ from iomapd.abi.fuse import (
     INIT_EXT,
     INIT_HANDLE_KILLPRIV_V2,
     INIT_MAX_PAGES,
+    INIT_WRITEBACK_CACHE,
     OUT_HEADER_SIZE,
     OUT_HEADER_STRUCT,
     InitIn,
@@ -52,6 +54,7 @@ _PAGE: Final = 4096
 _DEFAULT_MAX_PAGES: Final = 32  # FUSE_DEFAULT_MAX_PAGES_PER_REQ, without INIT_MAX_PAGES
 _PAGES_LIMIT: Final = Path("/proc/sys/fs/fuse/max_pages_limit")
 _PAGES_LIMIT_BEFORE: Final = 256  # FUSE_MAX_MAX_PAGES, until Linux 6.13 made it a sysctl
+_UNWANTED: Final = INIT_EXPORT_SUPPORT | INIT_WRITEBACK_CACHE
 _WANTED: Final = INIT_EXPLICIT_INVAL_DATA | INIT_HANDLE_KILLPRIV_V2 | INIT_DIRECT_IO_ALLOW_MMAP
 
 
@@ -63,11 +66,13 @@ class Wishes:
         max_pages: pages of 4 KiB in one request.
         max_background: asynchronous requests (read-ahead, direct asynchronous I/O) at a time.
         read_ahead: bytes that buffered reading may run ahead.
+        writeback: the kernel may keep what is written, and send it later.
     """
 
     max_pages: int = 256
     max_background: int = 64
     read_ahead: int = 4 << 20
+    writeback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ def negotiate(offer: InitIn, reply: InitOut, wishes: Wishes, capacity: int) -> I
     Raises:
         MountError: the pair carries less than one page of data.
     """
-    flags = (reply.flags & ~INIT_EXPORT_SUPPORT) | (offer.flags & (_WANTED | INIT_EXT))
+    wanted = _WANTED | INIT_EXT | (INIT_WRITEBACK_CACHE if wishes.writeback else 0)
+    flags = (reply.flags & ~_UNWANTED) | (offer.flags & wanted)
     if flags & INIT_EXPLICIT_INVAL_DATA:
         flags &= ~INIT_AUTO_INVAL_DATA
     pages = _pages(offer, reply, wishes, capacity)

@@ -182,6 +182,10 @@ class Transport:
         assert self._carrier is not None
         return self._carrier.side
 
+    def agreed(self, capability: int) -> bool:
+        """Tell whether INIT agreed on *capability*, INIT_* of abi/fuse.py; not before `ready`."""
+        return self.limits is not None and bool(self.limits.flags & capability)
+
     def reply(self, message: bytes) -> None:
         """Answer a request that came through `side`; waits for nobody."""
         assert self._carrier is not None

@@ -12,6 +12,7 @@ import pytest
 
 from iomapd.abi.fuse import INIT_WRITEBACK_CACHE
 from iomapd.abi.fuse_side import Request
+from iomapd.fuse.caching import Caching
 from iomapd.fuse.handles import Handles
 from iomapd.fuse.side import Side
 from iomapd.fuse.side_ops import SideOperations
@@ -30,6 +31,9 @@ class Kernel:
         self.replies = {}
         self.notified = []
 
+    def agreed(self, capability):
+        return bool(self.limits.flags & capability)
+
     def reply(self, message):
         length, error, unique = struct.unpack_from("<IiQ", message)
         assert length == len(message)
@@ -43,7 +47,9 @@ class Mount:
     def __init__(self, control):
         self.control, self.kernel, self.handles = control, Kernel(), Handles()
         self.requests = {}
-        operations = SideOperations(control, self.handles, self.kernel)
+        operations = SideOperations(
+            control, self.handles, self.kernel, Caching("through", self.kernel.agreed)
+        )
         self.side = Side(operations, self.kernel, self.requests)
 
     def open(self, name, flags=os.O_RDWR):
