@@ -21,6 +21,7 @@ NR_READV: Final = 19
 NR_WRITEV: Final = 20
 NR_SENDTO: Final = 44
 NR_RECVFROM: Final = 45
+NR_READAHEAD: Final = 187
 NR_CLOCK_GETTIME: Final = 228
 NR_PPOLL: Final = 271
 NR_PREADV: Final = 295
@@ -101,6 +102,11 @@ def preadv(fd: int, iov: int, count: int, pos: int) -> int:
 def pwritev(fd: int, iov: int, count: int, pos: int) -> int:
     """Write the *count* buffers at *iov* to position *pos* of *fd*: `man 2 pwritev`."""
     return syscall(NR_PWRITEV, fd, iov, count, pos, 0, 0)
+
+
+def readahead(fd: int, pos: int, count: int) -> int:
+    """Begin to bring *count* bytes at *pos* into the page cache: `man 2 readahead`."""
+    return syscall(NR_READAHEAD, fd, pos, count, 0, 0, 0)
 
 
 def clock_gettime(clock: int, timespec: int) -> int:

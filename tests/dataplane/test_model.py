@@ -62,6 +62,7 @@ class World:
         self.spare = 600 << 10  # where holes get their space
         self.places = []
         served.plane.set(planes.STRATEGY, strategy)
+        served.plane.set(planes.FLAGS, planes.CAN_BLOCK * (size % 2))
         self.data = bytearray(self.end)
         self.marked = set()
         for extent, *_, marked, _late in parts:
@@ -216,7 +217,7 @@ def test_files_hold_what_was_written_and_nothing_else(functions, tmp_path, data)
 
 def make(functions, modes, directory):
     try:
-        return Served(functions, modes, directory)
+        return Served(functions, modes, directory, nr_lanes=2)
     except OSError as error:
         if error.errno == errno.EINVAL:
             pytest.skip(f"{directory}: this file system takes no O_DIRECT")

@@ -19,7 +19,7 @@ from iomapd.dataplane import transfer
 from iomapd.dataplane.plane import BUFFERED, DIRECT, MAPPED
 from iomapd.native.memory import load64, store64
 from iomapd.native.syscalls import preadv, pwritev
-from tests.dataplane.served import BLOCK, INO, READ, UNIT, WRITE, Served, striped
+from tests.dataplane.served import BLOCK, DATA_OFFSET, INO, READ, UNIT, WRITE, Served, striped
 
 EXTENT = striped(0, 4, [1, 2, 3])
 DATA = bytes(range(1, 251)) * 400
@@ -141,6 +141,20 @@ def test_a_member_takes_one_call_for_all_its_units(world, trace):
     world.write(0, DATA[: EXTENT.length])
     world.read(0, EXTENT.length)
     assert (trace.count("pwritev"), trace.count("preadv"), trace.count("writev")) == (3, 3, 1)
+
+
+def test_members_that_may_wait_are_told_first_what_will_be_read(monkeypatch, trace):
+    with contextlib.closing(Served({"serve": serving.serve}, nr_lanes=2)) as served:
+        served.publish((EXTENT, None))
+        served.fill(EXTENT, 0, DATA[: EXTENT.length])
+        served.put(words.SIZE, EXTENT.length)
+        told = []
+        monkeypatch.setattr(transfer, "readahead", lambda *call: told.append(call))
+        assert served.read(0, EXTENT.length) == DATA[: EXTENT.length]
+        assert told == []
+        served.plane.set(planes.FLAGS, planes.CAN_BLOCK)
+        assert served.read(0, EXTENT.length) == DATA[: EXTENT.length]
+        assert told == [(fd, DATA_OFFSET, 4 * UNIT) for fd in served.fds[1:]]
 
 
 def test_mapped_members_are_read_by_the_reply_alone(monkeypatch, trace):

@@ -229,9 +229,13 @@ def test_touched_members_are_known_by_their_bits(sparse):
     assert sparse.get(words.TOUCHED) == 0b011
 
 
-def test_writeback_leaves_the_times_to_the_kernel(served):
+def test_writeback_leaves_the_times_to_a_kernel_that_keeps_them(served):
+    served.plane.set(planes.FLAGS, planes.KERNEL_TIMES)
     assert served.write(0, b"x", write_flags=1) == ("wrote", 1)
     assert (served.get(words.MTIME), served.get(words.DIRTY)) == (0, 1)
+    served.plane.set(planes.FLAGS, 0)
+    assert served.write(0, b"x", write_flags=1) == ("wrote", 1)
+    assert served.get(words.MTIME) > 10**18
 
 
 @pytest.mark.parametrize("flags", [os.O_DSYNC, os.O_SYNC])
