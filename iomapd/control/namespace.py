@@ -139,6 +139,7 @@ class Namespace:
                 self._names.set_target(ino, target)
             self._names.link(parent.ino, name, ino)
             op.change(parent, nlink=parent.nlink + is_dir, mtime_ns=now, ctime_ns=now)
+        core.unflushed.add(ino)
         return core.table.add(replace(record, ino=ino))
 
     def link(self, ino: int, parent_ino: int, name: bytes) -> Inode:
