@@ -28,6 +28,7 @@ from iomapd.fuse.operations import Operations
 from iomapd.fuse.session import Session
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name
+from iomapd.server.stale import clear_stale
 from iomapd.transport.mount import check_mountpoint
 from iomapd.transport.splice import forgo_splice
 from iomapd.transport.transport import UNMOUNTED, Transport
@@ -62,6 +63,7 @@ class Mount:
             IomapdError: it could not start; nothing is left behind.
         """
         request = self._request
+        clear_stale(request.mountpoint)
         # Before anything is opened, let alone written: a refused mount changes nothing.
         check_mountpoint(request.mountpoint)
         layout = find_layout_or_member(request.source)
