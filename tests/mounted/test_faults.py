@@ -133,6 +133,11 @@ def test_a_loop_device_detached_while_mounted_stays_until_the_unmount(make_volum
     tagged.check((volume.mnt / "more").read_bytes(), 77)
 
 
+def write_until_it_fails(file):
+    for pos in range(0, 40 * MIB, MIB):
+        file.write(tagged.content(2, MIB, pos))
+
+
 @pytest.mark.skipif(not is_root(), reason="a file system of its own needs root")
 def test_sparse_images_on_a_full_host_give_enospc_and_harm_nobody(make_volume, tmp_path):
     small = tmp_path / "small"
@@ -153,8 +158,7 @@ def test_sparse_images_on_a_full_host_give_enospc_and_harm_nobody(make_volume, t
         kept.write_bytes(tagged.content(1, 64 * BLOCK))
         with (volume.mnt / "large").open("wb", buffering=0) as file:
             with pytest.raises(OSError) as caught:
-                for pos in range(0, 40 * MIB, MIB):
-                    file.write(tagged.content(2, MIB, pos))
+                write_until_it_fails(file)
             assert caught.value.errno == errno.ENOSPC
             os.fsync(file.fileno())  # what was acknowledged is there
             size = os.fstat(file.fileno()).st_size
