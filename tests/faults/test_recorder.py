@@ -4,6 +4,7 @@
 import fcntl
 import mmap
 import os
+import resource
 import signal
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -170,6 +171,18 @@ def test_a_killed_recorder_leaves_whole_logs_and_no_mount(tmp_path):
         recording.__exit__()
     assert changes(recording.logs()["a"]) == [(Kind.WRITE, 0, 1)]
     assert not plumbing.fuse_mounts_under(tmp_path)
+
+
+def test_a_recorder_that_cannot_log_ends(tmp_path):
+    recording = Recording(tmp_path).__enter__()
+    (recording.directory / "a").write_bytes(b"x")
+    resource.prlimit(recording.process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+    with pytest.raises(OSError):
+        (recording.directory / "a").write_bytes(b"x" * 4096)
+    recording.process.wait(30)
+    with pytest.raises(AssertionError, match="the recorder failed"):
+        recording.__exit__()
+    assert recording.logs()["a"][-1].kind == Kind.TRUNCATE  # the last that was logged whole
 
 
 # --- SQLite -------------------------------------------------------------------
