@@ -21,7 +21,7 @@ import pytest
 from tests.faults import mutate, patient
 from tests.mounted.harness import SOAK, run_cli, soak
 
-NR_MUTATIONS = 5000 if SOAK else 100
+NR_MUTATIONS = 5000 if SOAK else 80
 NR_COMMANDS = soak(8, 5)
 SECONDS = 60  # for one examination: generous, and far below "never"
 FIRST_SEED = 1

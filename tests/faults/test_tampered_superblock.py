@@ -24,7 +24,7 @@ from tests.mounted.harness import SOAK, run_cli
 
 SIZE = 4096
 FIELDS = 176  # bytes before the reserved ones
-NR_LIES = 1000 if SOAK else 40
+NR_LIES = 1000 if SOAK else 30
 NR_NOISES = 500 if SOAK else 16
 
 
