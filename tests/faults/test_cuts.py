@@ -246,6 +246,21 @@ def test_a_directory_is_emptied_before_a_state_is_made_in_it(script, tmp_path):
     assert set(files_in(tmp_path / "state")) == set(FILES)
 
 
+def test_a_durable_write_carries_the_truncates_before_it(script, tmp_path):
+    script.write("a.img", 0, 2000, False)
+    script.flush("a.img")
+    script.truncate("a.img", 600)
+    script.write("a.img", 0, SECTOR, False)
+    lost = len(script.versions["a.img"]) - 1
+    script.write("a.img", 1000, 100, True)
+    logs = script.end()
+    assert unflushed(logs["a.img"], 100) == [lost]
+    materialize(logs, Cut(100), tmp_path / "state")
+    _, flushed, *_ = script.versions["a.img"][1:]
+    expected = flushed[1][:600] + bytes(400) + bytes(script.content["a.img"])[1000:1100]
+    assert files_in(tmp_path / "state")["a.img"] == expected
+
+
 def test_a_torn_extension_ends_with_its_last_sector(script, tmp_path):
     script.write("a.img", 100, 3 * SECTOR, False)
     logs = script.end()
