@@ -11,7 +11,7 @@ DEBIAN  := libfuse3-dev fuse3 pkg-config gcc fio
 # Debian's own Python keeps these apart; others bring them along.
 DEBIAN  += $(if $(filter /usr/bin/%,$(shell command -v $(PYTHON3))),python3-venv python3-dev)
 # What the tests use besides: programs that work on a mount, and others' file systems to refuse.
-DEBIAN  += git rsync sqlite3 e2fsprogs util-linux
+DEBIAN  += git rsync sqlite3 e2fsprogs util-linux bpftool
 
 MISSING  = $(strip $(shell dpkg-query --show --showformat='$${db:Status-Status} $${Package}\n' \
              $(DEBIAN) 2>&1 | sed -n 's/^not-installed //p; s/^dpkg-query: no packages found matching //p'))

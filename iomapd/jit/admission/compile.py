@@ -63,9 +63,9 @@ def compile_program(program: ParsedProgram) -> Compiled:
 
 
 def _check(program: ParsedProgram, module: Any) -> None:
-    left = [variable.name for variable in module.global_variables]
-    if left:
-        raise _refused(program, f"the code keeps data: {', '.join(left)}")
+    if list(module.global_variables):
+        sentence = "the code keeps data; LLVM makes a table of many conditions on one value"
+        raise _refused(program, sentence)
     for function in module.functions:
         for block in function.blocks:
             for instruction in block.instructions:

@@ -72,7 +72,7 @@ def inputs_of(name: str, count: int) -> Iterator[list[int]]:
         if turn % 4 == 1:
             yield _guaranteed(words)
         elif turn % 4 == 3:
-            yield words
+            yield _with_signs(words, dice)
         else:
             yield _extent(words, dice)
 
@@ -99,6 +99,13 @@ def _edges() -> Iterator[list[int]]:
 def _record(pos: int, unit: int, nr_strips: int, strip_length: int, seed: int = 1) -> list[int]:
     words = [pos, strip_length * nr_strips - pos, unit, nr_strips, strip_length, seed]
     return words + [0] * (NR_WORDS - len(words))
+
+
+def _with_signs(words: list[int], dice: random.Random) -> list[int]:
+    return [
+        word if place in LOWEST or dice.randrange(2) else wrap(-word)
+        for place, word in enumerate(words)
+    ]
 
 
 def _guaranteed(words: list[int]) -> list[int]:

@@ -21,21 +21,18 @@ from __future__ import annotations
 import ctypes
 import struct
 import time
-from statistics import median
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.program import CTX_COUNT, CTX_POS, CTX_WORDS, NR_WORDS, WORD
 from iomapd.abi.units import BLOCK
 from iomapd.jit.bpf.kernel import KernelProgram, VerifierError
 
-ROUNDS: Final = 1 << 13
-_TURNS: Final = 9
-_ROUNDS_WORD: Final = NR_WORDS - 1  # reserved: no program reads it
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-# raid0 by 64 KiB over four strips of 1 GiB; no round leaves it.
-_EXTENT: Final = {
-    "count": 4 << 30, "unit": 64 << 10, "nr_strips": 4, "strip_length": 1 << 30, "seed": 1,
-}  # fmt: skip
+ROUNDS_MAX: Final = 1 << 13
+TURNS: Final = range(9)
+_ROUNDS_WORD: Final = NR_WORDS - 1  # reserved: no program reads it
 
 
 def _loop() -> bytes:
@@ -65,34 +62,34 @@ def _loop() -> bytes:
     )
 
 
-def time_call(code: bytes) -> float | None:
-    """Return nanoseconds per mapping, the call and the loop around it included.
+def time_call(code: bytes, inputs: Mapping[str, int]) -> list[float] | None:
+    """Measure one mapping, the call and the loop around it included.
 
     Args:
         code: of an ``iomap_begin`` that the kernel has accepted.
+        inputs: fields of its record, by name; blocks are asked for from the start of the extent.
 
     Returns:
-        None when the verifier does not take the loop: before Linux 6.9, or because the program
-        is too complex to be met in a loop.
+        Nanoseconds, once per turn; None when the verifier does not take the loop: before Linux
+        6.9, or because the program is too complex to be met in a loop.
     """
+    length = inputs["strip_length"] * inputs["nr_strips"]
+    rounds = min(ROUNDS_MAX, length // BLOCK)
+    inputs = {**inputs, "count": length}
     try:
         with KernelProgram(_loop() + code, "iomap_rounds") as program:
-            return _time(program)
+            idle = min(_time(program, inputs, 0) for _ in TURNS)
+            return [max(_time(program, inputs, rounds) - idle, 0) / rounds for _ in TURNS]
     except VerifierError:
         return None
 
 
-def _time(program: KernelProgram) -> float:
+def _time(program: KernelProgram, inputs: Mapping[str, int], rounds: int) -> int:
+    """Return nanoseconds of one run."""
     record = (ctypes.c_int64 * NR_WORDS)()
-    costs = []
-    for _ in range(_TURNS):
-        ns = []
-        for rounds in (0, ROUNDS):
-            for name, value in _EXTENT.items():
-                record[CTX_WORDS.index(name)] = value
-            record[_ROUNDS_WORD] = rounds
-            start = time.perf_counter_ns()
-            program.run(record)
-            ns.append(time.perf_counter_ns() - start)
-        costs.append((ns[1] - ns[0]) / ROUNDS)
-    return max(median(costs), 0.0)
+    for name, value in inputs.items():
+        record[CTX_WORDS.index(name)] = value
+    record[_ROUNDS_WORD] = rounds
+    start = time.perf_counter_ns()
+    program.run(record)
+    return time.perf_counter_ns() - start

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _INSTRUCTION: Final = re.compile(r"^(\d+): \([0-9a-f]{2}\)", re.MULTILINE)
 _FIGURES: Final = re.compile(r"^(verification time|stack depth|processed \d+ insns)")
-_NOTES: Final = re.compile(r"^(;|\d+: [R(]|from \d+ to \d+|mark_precise|func#|R\d+(_w)?=|$)")
+_NOTES: Final = re.compile(
+    r"^(;|\d+: [R(]|from \d+ to \d+|mark_precise|cur state|old state|func#|R\d+(_w)?=|$)"
+)
 _QUOTED_MAX: Final = 200
 
 _UNKNOWN: Final = r"unknown opcode|unknown insn|uses reserved fields"

@@ -16,12 +16,24 @@ def parsed(name, text=None):
     return parse_program(name, text, f"programs/{name}.py")
 
 
-@functools.cache
-def linked(name, text=None):
-    """LLVM IR of a program as numba left it; compiled once per session."""
+def linked_of(program):
+    """LLVM IR of a parsed program as numba leaves it in the child: without vectors."""
+    import numba
+
     from iomapd.jit.admission.compile import compile_program
 
-    return compile_program(parsed(name, text)).linked
+    before = numba.config.LOOP_VECTORIZE, numba.config.SLP_VECTORIZE
+    numba.config.LOOP_VECTORIZE = numba.config.SLP_VECTORIZE = 0
+    try:
+        return compile_program(program).linked
+    finally:
+        numba.config.LOOP_VECTORIZE, numba.config.SLP_VECTORIZE = before
+
+
+@functools.cache
+def linked(name, text=None):
+    """LLVM IR of a shipped program, or of *text*; compiled once per session."""
+    return linked_of(parsed(name, text))
 
 
 @functools.cache
