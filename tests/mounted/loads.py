@@ -188,33 +188,50 @@ class Log(Load):
 
 
 class SyncWriter(Load):
-    """Overwrite blocks of one file, each write durable before its answer, in four ways."""
+    """Write blocks of one file, each write durable before its answer; cut it now and then.
+
+    One of four ways is kept for a while: the others' durability points would cover for it.
+    """
 
     BLOCKS = 96
+    WAYS = ((os.O_DSYNC, 0), (os.O_SYNC, 0), (os.O_DSYNC | os.O_DIRECT, 0), (0, os.RWF_DSYNC))
 
     def __init__(self, directory: Path, seed: int) -> None:
         super().__init__(directory, seed)
         self.path = directory / "synced"
+        self.path.touch()
+        self.way = self.WAYS[2]
         self.rounds: dict[int, int] = {}
         self.trying: tuple[range, int] = (range(0), 0)
+        self.cutting = False
 
     def step(self) -> None:
+        if self.random.random() < 0.05:
+            self._cut()
+        if self.random.random() < 0.05:
+            self.way = self.random.choice(self.WAYS)
         round_ = self.next_number()
         first = self.random.randrange(self.BLOCKS)
         blocks = range(first, min(first + self.random.choice((1, 1, 4, 16)), self.BLOCKS))
         data = tagged.content(self.tag(0), len(blocks) * BLOCK, first * BLOCK, round_)
-        flags, per_write = self.random.choice(
-            ((os.O_DSYNC, 0), (os.O_SYNC, 0), (os.O_DSYNC | os.O_DIRECT, 0), (0, os.RWF_DSYNC))
-        )
+        flags, per_write = self.way
         self.trying = (blocks, round_)
-        with opened(self.path, os.O_CREAT | os.O_WRONLY | flags) as fd:
+        with opened(self.path, os.O_WRONLY | flags) as fd:
             done = os.pwritev(fd, [syscalls.aligned(data)], first * BLOCK, per_write)
             assert done == len(data), f"short write of {done}"
             self.rounds.update(dict.fromkeys(blocks, round_))
         self.trying = (range(0), 0)
 
+    def _cut(self) -> None:
+        self.cutting = True
+        os.truncate(self.path, 0)
+        self.rounds.clear()
+        self.cutting = False
+
     def check(self) -> None:
-        data = self.path.read_bytes() if self.path.exists() else b""
+        data = self.path.read_bytes()
+        if self.cutting and not data:
+            self.rounds.clear()
         longest = max(self.rounds, default=-1) + 1
         assert len(data) >= longest * BLOCK, "the size that a synchronous write made is lost"
         blocks, newest = self.trying
@@ -223,7 +240,7 @@ class SyncWriter(Load):
             right = {self.rounds.get(index, -1)} | ({newest} if index in blocks else set())
             assert round_ in right, f"block {index}: round {round_}, not one of {right}"
         self.rounds = {index: round_ for index, round_ in enumerate(found) if round_ >= 0}
-        self.trying = (range(0), 0)
+        self.trying, self.cutting = (range(0), 0), False
 
     def reach(self) -> dict[str, int]:
         return {"synced": self.BLOCKS * BLOCK}
