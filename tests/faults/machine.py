@@ -170,16 +170,21 @@ def record(
         plane.create(layout)
         recording.mark(CREATED)
         workload = Workload(recording.mark)
-        script = script or _random_script(workload, plan)
+        script = script or random_script(workload, plan)
         problems = trio.run(_work, layout, plan, workload, script)
-    logs = recording.logs()
+    return taken(plan, recording.logs(), workload.oracle, problems)
+
+
+def taken(plan: Plan, logs: cuts.Logs, oracle: Oracle, problems: list[str]) -> Recorded:
+    """Count and return what was recorded."""
     TALLY.logs += 1
     TALLY.entries += sum(map(len, logs.values()))
-    TALLY.promises += len(workload.oracle.promises)
-    return Recorded(plan, logs, workload.oracle, problems)
+    TALLY.promises += len(oracle.promises)
+    return Recorded(plan, logs, oracle, problems)
 
 
-def _random_script(workload: Workload, plan: Plan) -> Script:
+def random_script(workload: Workload, plan: Plan) -> Script:
+    """The random work of *plan*, spread over its openings."""
     work = RandomWork(workload, Random(plan.seed), plan.diet)
 
     async def run(_workload: Workload) -> None:

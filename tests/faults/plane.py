@@ -79,6 +79,7 @@ class Plane:
     """One open volume; made by `opened`."""
 
     owner = (CALLER.uid, CALLER.gid)
+    splits = False  # a write arrives as it was made
 
     def __init__(self, control: ControlPlane) -> None:
         self.control = control

@@ -9,7 +9,7 @@ judged here:
     tree     is the tree after some operation k: a prefix of all, in order; k is not
              before the last operation that was promised
     file     there is an event p, not before the last that was promised for this file,
-             at which a durability point copied it.  Its size is the size after p, cut
+             at which a durability point copied it.  Its size is the size after p, changed
              by truncates between p and k; p is not beyond a truncate that is lost
     bytes    each sector of 512 bytes holds what the file held there at p or later,
              and nothing else: torn, but its own, and never older
@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 from tests.mounted import tagged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.faults.plane import Node
 
 SECTOR = 512
@@ -61,9 +63,12 @@ class History:
             there, until the file grows over it.  Lost, that truncate shows it again,
             with what was written beside it since.
         sectors: ``(event, contents that the sector may show since)``, by sector.
+        is_split: one write of an application reaches the volume as several, cut between
+            blocks; a point may come in between.
     """
 
     ino: int
+    is_split: bool = False
     data: bytearray = field(default_factory=bytearray)
     medium: bytearray = field(default_factory=bytearray)
     events: list[Event] = field(default_factory=lambda: [Event(0)])
@@ -115,28 +120,29 @@ class History:
             promised: the last event whose result must be there.
             prefix: the last operation that is there.
         """
-        newest = self.now
-        for sector in range(-(-len(found) // SECTOR)):
-            held = found[sector * SECTOR : (sector + 1) * SECTOR]
-            last = self._last_valid(sector, held)
+        valid: list[int] = []
+        for start in range(0, len(found), SECTOR):
+            held = found[start : start + SECTOR]
+            last = self._last_valid(start // SECTOR, held)
             if last is None:
-                return f"byte {sector * SECTOR}: {_whose(found, sector)}"
+                return f"byte {start}: {_whose(found, start // SECTOR)}"
             if last < promised:
-                kind = "zeros" if not any(held) else "old bytes"
-                return f"byte {sector * SECTOR}: {kind}, overwritten by event {last + 1}; " + (
-                    f"event {promised} was promised"
-                )
-            newest = min(newest, last)
-        points = self._points(len(found), promised, prefix)
+                kind = "old bytes" if any(held) else "zeros"
+                overwritten = f"{kind}, overwritten by event {last + 1}"
+                return f"byte {start}: {overwritten}; event {promised} was promised"
+            valid.append(last)
+        points = list(self._points(len(found), promised, prefix))
         if not points:
             sizes = [event.size for event in self.events[promised:]]
             return f"size {len(found)}; from event {promised} on it was {sizes}"
-        if points[0] > newest:
-            return (
-                f"size {len(found)} is of event {points[0]}, but some bytes are of event "
-                f"{newest} at the latest"
-            )
-        return None
+        newest = min(valid, default=self.now)
+        for number, (grown_from, grown) in points:
+            if number <= newest and min(valid[-(-grown_from // SECTOR) :], default=grown) >= grown:
+                return None
+        return (
+            f"size {len(found)} is of event {points[0][0]} or {points[0][1][1]}, but some bytes "
+            f"are of event {newest} at the latest"
+        )
 
     def _last_valid(self, sector: int, held: bytes) -> int | None:
         """The last event after which *sector* held *held*."""
@@ -147,23 +153,37 @@ class History:
             last = event - 1
         return None
 
-    def _points(self, size: int, promised: int, prefix: int) -> list[int]:
-        """Events from which a point could have left a file of *size* bytes."""
-        fitting = []
+    def _points(
+        self, size: int, promised: int, prefix: int
+    ) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Events from which a point could have left a file of *size* bytes.
+
+        Yields:
+            The event, and where and by which truncate it grew since: behind that place
+            all is as of then, while before it overwritten bytes may be lost.
+        """
         for number in range(promised, len(self.events)):
             if self.events[number].operation > prefix:
-                break
-            sizes = {self.events[number].size}
-            for later in self.events[number + 1 :]:
-                if later.operation and later.operation <= prefix:
-                    # Beyond its end a file without younger data grows at once, others
-                    # with their data.
-                    sizes = {min(s, later.size) for s in sizes} | (
-                        {later.size} if later.size > min(sizes) else set()
-                    )
+                return
+            sizes = dict.fromkeys(self._sizes_at(number), (0, 0))
+            for later in range(number + 1, len(self.events)):
+                event = self.events[later]
+                if event.operation and event.operation <= prefix:
+                    # Upwards at once, or with younger data of the file.
+                    below = [s for s in sizes if s < event.size]
+                    grown = {event.size: (max(below), later)} if below else {}
+                    sizes = grown | {min(s, event.size): how for s, how in sizes.items()}
             if size in sizes:
-                fitting.append(number)
-        return fitting
+                yield number, sizes[size]
+
+    def _sizes_at(self, number: int) -> set[int]:
+        """Sizes that a point after event *number* may have copied."""
+        size = self.events[number].size
+        sizes = {size}
+        if self.is_split and number < self.now and not self.events[number + 1].operation:
+            start = -(-size // tagged.BLOCK) * tagged.BLOCK
+            sizes.update(range(start, self.events[number + 1].size, tagged.BLOCK))
+        return sizes
 
 
 def _whose(found: bytes, sector: int) -> str:

@@ -124,7 +124,7 @@ class Workload:
             if self._can_make(path):
                 ino, handle = await self._plane.create(path)
                 self.handles[ino] = handle
-                self.oracle.files[ino] = History(ino)
+                self.oracle.files[ino] = History(ino, self._plane.splits)
                 self._operated({path: self._new(ino, FILE)})
 
     async def mkdir(self, path: str) -> None:
