@@ -174,3 +174,19 @@ def test_a_layout_that_is_not_there_is_a_fault_and_not_a_hole(patient_volume):
     change = f"UPDATE extent SET layout=99 WHERE ino={wide}"
     verdict = patient.examine(broken(patient_volume, change))
     assert any(f"extent of inode {wide}: names layout 99" in fault for fault in verdict.faults)
+
+
+def test_extents_that_changed_files_are_told_by_their_seed(patient_volume):
+    """No mount can see it: the space is owned once, by somebody.  And the checker here sees."""
+    one, other = (ino_of(patient_volume, name) for name in (b"small3", b"small4"))
+    verdict = patient.examine(
+        broken(
+            patient_volume,
+            f"UPDATE extent SET ino=-1 WHERE ino={one}",
+            f"UPDATE extent SET ino={one} WHERE ino={other}",
+            f"UPDATE extent SET ino={other} WHERE ino=-1",
+        )
+    )
+    assert any(f"of inode {one} is {other}'s" in block for block in verdict.foreign)
+    told = [message for message in verdict.fsck if "was made by inode" in message]
+    assert {message.split(":")[0] for message in told} == {"/dir/small3", "/dir/small4"}
