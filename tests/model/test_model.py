@@ -27,4 +27,4 @@ def memory(tmp_path, monkeypatch):
 @pytest.mark.timeout(3600 if SOAK else 300)
 def test_the_control_plane_follows_the_model(memory):
     number = itertools.count()
-    play(lambda plan: InProcess(memory / str(next(number)), plan), soak(12, 50), 40)
+    play(lambda plan: InProcess(memory / str(next(number)), plan), soak(12, 20), 60)

@@ -17,4 +17,4 @@ def test_a_mount_follows_the_model(make_volume):
     for path in volume.members:
         plumbing.spoil(path, MIB, MIB // 2)
     volume.mount()
-    play(lambda _plan: OnMount(volume), soak(2, 50), 40)
+    play(lambda _plan: OnMount(volume), soak(2, 30), 50)
