@@ -11,12 +11,14 @@ DEBIAN  := libfuse3-dev fuse3 pkg-config gcc fio
 # Debian's own Python keeps these apart; others bring them along.
 DEBIAN  += $(if $(filter /usr/bin/%,$(shell command -v $(PYTHON3))),python3-venv python3-dev)
 # What the tests use besides: programs that work on a mount, and others' file systems to refuse.
-DEBIAN  += git rsync sqlite3 e2fsprogs util-linux
+DEBIAN  += git rsync sqlite3 e2fsprogs util-linux bpftool
+
+SOAKED   = tests/faults tests/model tests/mounted/test_kill9.py
 
 MISSING  = $(strip $(shell dpkg-query --show --showformat='$${db:Status-Status} $${Package}\n' \
              $(DEBIAN) 2>&1 | sed -n 's/^not-installed //p; s/^dpkg-query: no packages found matching //p'))
 
-.PHONY: help setup packages demo test test-user lint format bench clean
+.PHONY: help setup packages demo test test-user soak lint format bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +53,9 @@ test: setup ## all tests, mounted ones included; TESTS=... for some
 
 test-user: setup ## the mounted tests as an ordinary user; when root, as nobody
 	@$(PYTHON) -m tests.mounted.as_user $(or $(TESTS),tests/mounted)
+
+soak: setup ## power cuts, kill -9, tampering and models with new seeds; hours; SOAK=2: twice as much
+	@IOMAPD_SOAK=$(or $(SOAK),1) nice $(PYTHON) -m pytest -q $(or $(TESTS),$(SOAKED))
 
 lint: setup ## ruff and mypy, as CI runs them
 	@$(VENV)/bin/ruff check .

@@ -30,6 +30,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 KEPT_IN = {
     "numba": {"jit"},
     "llvmlite": {"jit"},
+    "elftools": {"jit"},
     "pyfuse3": {"fuse"},
     "sqlite3": {"meta"},
     "trio": {"control", "fuse", "server"},

@@ -80,6 +80,13 @@ def untouched(text: str) -> Path:
     return Path(text)
 
 
+def stage_line() -> Callable[[str], None] | None:
+    """Return what names a stage on a terminal's stderr while it runs; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda stage: typer.echo(f"\r\033[K{stage} ...\r", err=True, nl=False)
+
+
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Show a progress bar on stderr while the block runs; nothing unless stderr is a terminal."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iomapd.cli import console, program_draw
+from iomapd.cli import console, program_draw, program_show
 from iomapd.cli.parameters import ParamOption, params_of
 from iomapd.errors import UsageError
-from iomapd.geometry.sizes import parse_size
+from iomapd.geometry.sizes import format_size, parse_size
 
 if TYPE_CHECKING:
     from iomapd.jit.admission import Admission, Geometry
     from iomapd.tools.program import Answer, CostReport
+    from iomapd.tools.program_sizes import SizeCost
 
 app = typer.Typer(
     help="Look at mapping programs: check, show, run, time and draw them.", rich_markup_mode=None
@@ -51,20 +52,33 @@ def list_all(json: JsonOption = False) -> None:
 
 
 @app.command()
-def check(program: ProgramArgument, param: ParamOption = None, json: JsonOption = False) -> None:
-    """Examine a program as a mount would, and say what came of it.
+def check(
+    program: ProgramArgument,
+    param: ParamOption = None,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Time the proof for 1 GiB, 100 GiB and 1 TiB.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Examine a program as a volume would, and say what came of it.
 
     The stages: parse, bounded, compile, verifier, agree, prove.  All run in a
     process of their own with 10 s of processor time.  Exit status 0 when the
     program is accepted, 1 when it is refused.
     """
     from iomapd.tools.program import check_program
+    from iomapd.tools.program_sizes import time_proofs
 
-    admission = check_program(program, params_of(param), _progress())
+    given, progress = params_of(param), console.stage_line()
+    admission = check_program(program, given, progress)
+    costs = time_proofs(program, given, progress) if sizes and admission.accepted else []
     if json:
-        console.echo_json(admission.to_json())
+        more = {"sizes": [asdict(cost) for cost in costs]} if sizes else {}
+        console.echo_json(admission.to_json() | more)
     else:
         console.echo(_render_check(admission))
+        if costs:
+            console.echo(_render_sizes(costs))
     if not admission.accepted:
         raise typer.Exit(REFUSED)
 
@@ -108,23 +122,6 @@ def stats(
 
 
 @app.command()
-def show(
-    program: ProgramArgument,
-    ir: Annotated[bool, typer.Option("--ir", help="LLVM IR, optimised.")] = False,
-    asm: Annotated[bool, typer.Option("--asm", help="Assembly of this processor.")] = False,
-) -> None:
-    """Print a program: its source, or what the compiler made of it."""
-    from iomapd.tools.program import open_source, translate_program
-
-    if not (ir or asm):
-        console.echo(open_source(program).text.rstrip("\n"))
-        return
-    found = translate_program(program, _progress())
-    listings = [found.ir] * ir + [found.assembly] * asm
-    console.echo("\n".join(text.rstrip("\n") for text in listings))
-
-
-@app.command()
 def run(
     program: ProgramArgument,
     pos: Annotated[
@@ -165,7 +162,7 @@ def bench(
     param: ParamOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Time one mapping: compiled, interpreted, and the plain raid0 formula.
+    """Time one mapping: compiled, interpreted, as BPF in the kernel, and the plain raid0 formula.
 
     All in the same run, turn by turn.  The program must be accepted.
     """
@@ -183,6 +180,7 @@ def bench(
 
 
 # In the order in which help lists them.
+app.command("show")(program_show.show)
 app.command("draw")(program_draw.draw)
 app.command("diff")(program_draw.diff)
 
@@ -198,15 +196,6 @@ def _geometry(
     return geometry_of(program, *sizes, seed, params_of(param))
 
 
-def _progress() -> Any:
-    """Name each stage on a terminal's stderr while it runs."""
-    import sys
-
-    if not sys.stderr.isatty():
-        return None
-    return lambda stage: typer.echo(f"\r\033[K{stage} ...\r", err=True, nl=False)
-
-
 def _render_check(admission: Admission) -> str:
     lines = [f"{admission.name}  sha256 {admission.sha256[:16]}"]
     for stage in admission.stages:
@@ -214,6 +203,17 @@ def _render_check(admission: Admission) -> str:
         lines.append(f"  {stage.name:<9} {status}  {stage.detail}")
     lines.append("accepted" if admission.accepted else "refused")
     return "\n".join(lines)
+
+
+def _render_sizes(costs: list[SizeCost]) -> str:
+    rows = [
+        (
+            format_size(cost.size), cost.blocks, f"{cost.ns / 1e9:.2f}", format_size(cost.memory),
+            cost.sentence or ("measured" if cost.measured else "extrapolated"),
+        )
+        for cost in costs
+    ]  # fmt: skip
+    return console.table(("FILE", "BLOCKS", "SECONDS", "MEMORY", "PROOF"), rows, left="PROOF")
 
 
 def _render_answer(answer: Answer) -> str:
@@ -235,5 +235,10 @@ def _render_cost(report: CostReport) -> str:
             ("program, interpreted", report.interpreted),
         )
     ]
+    if report.in_kernel:
+        cost = report.in_kernel
+        rows.append(("program, BPF", f"{cost.median:.1f}", f"{cost.low:.1f}", f"{cost.high:.1f}"))
+    else:
+        rows.append((f"program, BPF: {report.why_not}", "-", "-", "-"))
     table = console.table(("MAPPING", "MEDIAN", "LOW", "HIGH"), rows, left="MAPPING")
     return f"{report.program}: {report.geometry}\nnanoseconds per mapping:\n{table}"

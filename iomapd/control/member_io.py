@@ -41,10 +41,15 @@ THREADS_PER_MEMBER: Final = 4
 MODE_NAMES: Final = {BUFFERED: "buffered", MAPPED: "mapped", DIRECT: "direct"}
 """What users call the ways of access."""
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 @dataclass(slots=True)
 class MemberCounters:
-    """Counts since the mount; bytes of completed I/O."""
+    """Counts since the mount; bytes of completed I/O.
+
+    *last_error* says what failed last, with its byte address in the member.
+    """
 
     reads: int = 0
     read_bytes: int = 0
@@ -53,6 +58,7 @@ class MemberCounters:
     flushes: int = 0
     errors: int = 0
     in_threads: int = 0
+    last_error: str = ""
 
 
 @dataclass(slots=True)
@@ -166,10 +172,18 @@ class MemberIO:
                 self._transfer_of(seat), seat.member.fd, addr, views, writing, limiter=seat.limiter
             )
         except OSError as exc:
-            seat.counters.errors += 1
-            verb = "write" if writing else "read"
-            log.error("member %s: %s at %d: %s", seat.member.path, verb, addr, exc.strerror)
-            errors.append(MemberError(f"{seat.member.path}: {verb} at {addr}: {exc.strerror}"))
+            what = f"{'write' if writing else 'read'} at {addr}: {exc.strerror}"
+            self._note(seat, what)
+            error = MemberError(f"{seat.member.path}: {what}")
+            if exc.errno in _FULL and seat.member.kind == "file":
+                # A sparse image whose host is full.  Of a device it means "beyond its end".
+                error.errno = errno.ENOSPC
+            errors.append(error)
+
+    def _note(self, seat: _Seat, what: str) -> None:
+        seat.counters.errors += 1
+        seat.counters.last_error = what
+        log.error("member %s: %s", seat.member.path, what)
 
     def _transfer_of(self, seat: _Seat) -> Callable[[int, int, list[memoryview], bool], None]:
         return partial(transfer_direct, pool=self._bounces) if seat.mode == DIRECT else transfer
@@ -197,11 +211,8 @@ class MemberIO:
             await trio.to_thread.run_sync(os.fdatasync, seat.member.fd)
         except OSError as exc:
             seat.failed = True
-            seat.counters.errors += 1
-            log.error(
-                "member %s: flush failed: %s; its data is not durable until remount",
-                seat.member.path,
-                exc.strerror,
+            self._note(
+                seat, f"flush failed: {exc.strerror}; its data is not durable until remount"
             )
 
 

@@ -134,6 +134,7 @@ class Namespace:
             self._names.link(parent.ino, name, ino)
             now = record.ctime_ns
             op.change(parent, nlink=parent.nlink + is_dir, mtime_ns=now, ctime_ns=now)
+        core.unflushed.add(ino)
         return core.table.add(replace(record, ino=ino))
 
     def make_nameless(

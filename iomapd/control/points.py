@@ -80,6 +80,7 @@ class Points:
         self._next = _Round()
         self._wanted = trio.Event()
         self._store_failed = False
+        self._flushing: set[int] = set()  # of `Core.unflushed`, under way in a point
         self.counters = PointCounters()
 
     # -- asking
@@ -105,9 +106,7 @@ class Points:
         Raises:
             OSError: EIO, its data or the log could not be made durable.
         """
-        self._core.marks.of(inode)  # what lanes have marked becomes fresh
-        in_place = data_only and not inode.fresh and inode.size == inode.stored_size
-        if in_place and inode.ino not in self._copies:
+        if data_only and not self.is_pending(inode) and not self._is_unflushed(inode.ino):
             # Written blocks overwritten in place: flush what was touched, no more.
             # They stay touched until a point has flushed them: a point that runs
             # meanwhile must not believe this flush done.
@@ -144,6 +143,10 @@ class Points:
             self._core.marks.of(inode)
         return bool(inode.fresh) or inode.size != inode.stored_size or inode.ino in self._copies
 
+    def _is_unflushed(self, ino: int) -> bool:
+        """Tell whether a committed change, such as a truncate, may still be lost."""
+        return ino in self._core.unflushed or ino in self._flushing
+
     # -- making
 
     async def run(self) -> None:
@@ -153,7 +156,8 @@ class Points:
         while True:
             with trio.move_on_after(INTERVAL_S):
                 await self._wanted.wait()
-            if self._wanted.is_set() or self._core.table.has_dirty() or self._core.space.held:
+            core = self._core
+            if self._wanted.is_set() or core.table.has_dirty() or core.space.held or core.unflushed:
                 await self.make_now()
 
     async def make_now(self) -> None:
@@ -243,6 +247,8 @@ class Points:
             copy.inode.stored_size = copy.size
             copy.inode.in_point = False
             self._core.marks.settle(copy.inode, copy.marks)
+        self._flushing = self._core.unflushed.union(copy.inode.ino for copy in copies)
+        self._core.unflushed = set()
         self._copies.clear()
         freed = space.take_held()
         try:
@@ -254,6 +260,7 @@ class Points:
         except BaseException:
             space.unsettle(freed)
             raise
+        self._flushing = set()
         self._settle(freed, failed | self._core.io.failed())
 
     def _settle(self, freed: list[Space], failed: set[int]) -> None:

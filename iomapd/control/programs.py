@@ -110,9 +110,11 @@ class Programs:
             try:
                 if source_digest(row.source) != row.sha256:
                     raise ProgramError("its source is not what its SHA-256 says")
-                loaded = load_program(row.name, row.source, row.name)
+                loaded = load_program(row.name, row.source, row.name, stored=True)
                 if loaded.admission.params:
-                    loaded = load_program(row.name, row.source, row.name, params=layout.params)
+                    loaded = load_program(
+                        row.name, row.source, row.name, params=layout.params, stored=True
+                    )
             except ProgramError as exc:
                 self._refused[layout.program] = str(exc)
                 raise

@@ -186,6 +186,13 @@ def statistics(core: Core, points: Points) -> dict[str, Any]:
         "answers": asdict(core.engine.counters),
         "programs": {**asdict(core.programs.counters), "counters": core.ends.describe()},
         "points": asdict(points.counters),
-        "members": [{"index": m.index, **asdict(core.io.counters()[m.id])} for m in core.members],
+        "members": [
+            {
+                "index": m.index,
+                "path": os.fspath(m.path.absolute()),
+                **asdict(core.io.counters()[m.id]),
+            }
+            for m in core.members
+        ],
         "space": space_of(core),
     }

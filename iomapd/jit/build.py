@@ -9,13 +9,16 @@ that needs nothing but memcpy can be loaded without numba, and cannot reach the 
 
 from __future__ import annotations
 
+import ctypes
+import re
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import llvmlite.binding as llvm
 import numba
 from numba.extending import register_jitable
 
-from iomapd.jit import machine, natives
+from iomapd.jit import division, machine, natives
 from iomapd.jit.sources import CompileError, reachable
 
 if TYPE_CHECKING:
@@ -32,6 +35,15 @@ _ALLOWED_OUTSIDE: Final = frozenset({"memcpy", "memmove", "memset"})
 
 # numpy's error model: x // 0 is 0 instead of an exception that nobody could catch.
 _ERROR_MODEL: Final = "numpy"
+
+# numba keeps functions apart when it is to remember their lines.
+_NOINLINE: Final = re.compile(r"^(attributes #\d+ = .*)\bnoinline ", re.MULTILINE)
+
+# numba links every function that it compiles, to no use here.  Divisions are defined later, so
+# until then their names mean something that ends the process if it were ever called.
+_ABORT: Final = ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value
+llvm.add_symbol(division.DIVIDE, _ABORT)
+llvm.add_symbol(division.MODULO, _ABORT)
 
 _registered: set[FunctionType] = set()
 
@@ -66,28 +78,61 @@ def build_module(
     Raises:
         CompileError: as `build_object`.
     """
-    _register(reachable(entries))
+    module = link_entries(name, entries)
+    exported = [entry.__name__ for entry in entries]
+    return module, finish_module(name, module, exported, inline=inline)
+
+
+def link_entries(name: str, entries: Sequence[Callable[..., int]], *, lines: bool = False) -> Any:
+    """Let numba compile *entries*; what it makes of them is for no machine in particular yet.
+
+    Args:
+        name: of the unit.
+        entries: plain functions with distinct names.
+        lines: keep the line that each instruction comes from.
+
+    Returns:
+        One module with all of it; divisions are still calls (see `division`).
+
+    Raises:
+        CompileError: as `build_object`.
+    """
+    _register(reachable(entries), lines=lines)
     module = llvm.parse_assembly(f'source_filename = "{name}"')
     target = machine.target_machine()
     module.triple = machine.triple()
     module.data_layout = str(target.target_data)
     for entry in entries:
-        module.link_in(_compile(entry))
-    _make_internal(module, {entry.__name__ for entry in entries}, inline=inline)
-    _optimise(module, target)
+        module.link_in(_compile(entry, lines=lines))
+    return module
+
+
+def finish_module(name: str, module: Any, exported: Sequence[str], *, inline: bool = False) -> Any:
+    """Make what `link_entries` linked into code of this processor, and optimise it.
+
+    Returns:
+        The target machine that emits it.
+
+    Raises:
+        CompileError: it refers to something outside.
+    """
+    target = machine.target_machine()
+    module.link_in(llvm.parse_assembly(division.PROCESSOR))
+    make_internal(module, set(exported), inline=inline)
+    optimise(module, target)
     _refuse_outside_references(module, name)
-    return module, target
+    return target
 
 
-def _register(functions: Sequence[FunctionType]) -> None:
+def _register(functions: Sequence[FunctionType], *, lines: bool) -> None:
     for function in functions:
         # Registering twice would give numba two equal candidates for each call.
         if function not in _registered:
-            register_jitable(error_model=_ERROR_MODEL)(function)
+            register_jitable(error_model=_ERROR_MODEL, debug=lines)(function)
             _registered.add(function)
 
 
-def _compile(entry: Callable[..., int]) -> Any:
+def _compile(entry: Callable[..., int], *, lines: bool) -> Any:
     """Compile one entry; return its module with a C function around it."""
     count = entry.__code__.co_argcount
     signature = numba.types.int64(*[numba.types.int64] * count)
@@ -96,16 +141,22 @@ def _compile(entry: Callable[..., int]) -> Any:
         signature,
         nogil=True,
         error_model=_ERROR_MODEL,
+        debug=lines,
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
     )
     if getattr(numba.config, "DISABLE_JIT", 0):
         raise CompileError("NUMBA_DISABLE_JIT is set; iomapd cannot run without compiled relays")
     try:
-        (result,) = compiler(entry).overloads.values()
+        with warnings.catch_warnings():
+            # What is compiled with lines comes from text, and the text is in no file.
+            warnings.simplefilter("ignore", numba.core.errors.NumbaDebugInfoWarning)
+            (result,) = compiler(entry).overloads.values()
     except numba.core.errors.NumbaError as error:
         raise CompileError(f"{entry.__name__} does not compile: {error}") from error
-    module = llvm.parse_assembly(str(result.library.get_llvm_str()))
+    # An attribute of no meaning takes its place, for a group of none is a syntax error.
+    text = _NOINLINE.sub(r'\1"lines" ', str(result.library.get_llvm_str()))
+    module = llvm.parse_assembly(text)
     wrapper = _wrapper(entry.__name__, result.fndesc.llvm_func_name, count)
     module.link_in(llvm.parse_assembly(wrapper))
     return module
@@ -130,7 +181,8 @@ define i64 @{name}({given}) {{
 """
 
 
-def _make_internal(module: Any, exported: set[str], *, inline: bool) -> None:
+def make_internal(module: Any, exported: set[str], *, inline: bool) -> None:
+    """Hide all but *exported* from the outside, and from calls as well when *inline*."""
     for function in module.functions:
         if not function.is_declaration and function.name not in exported:
             function.linkage = "internal"
@@ -141,8 +193,17 @@ def _make_internal(module: Any, exported: set[str], *, inline: bool) -> None:
             variable.linkage = "internal"
 
 
-def _optimise(module: Any, target: Any) -> None:
-    options = llvm.create_pipeline_tuning_options(speed_level=machine.OPTIMISATION)
+def strip_lines(module: Any) -> None:
+    """Forget source lines: debug information makes objects larger, and nobody reads it there."""
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_strip_symbols_pass()
+    builder = llvm.create_pass_builder(machine.target_machine(), llvm.PipelineTuningOptions())
+    passes.run(module, builder)
+
+
+def optimise(module: Any, target: Any, level: int = machine.OPTIMISATION) -> None:
+    """Run LLVM's passes for *target*."""
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
     passes = llvm.create_pass_builder(target, options)
     passes.getModulePassManager().run(module, passes)
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
+from iomapd.jit import division
 from iomapd.native import bits, calls, integers, memory, syscalls
 
 if TYPE_CHECKING:
@@ -188,52 +190,22 @@ def _wrapping(method: str) -> Any:
     return operate
 
 
-def _division(quick: Callable[..., Any], slow: Callable[..., Any]) -> Any:
-    """Make the intrinsic of a division that is *quick* when the divisor is a power of two."""
+def _external(name: str) -> Any:
+    """Make the intrinsic that calls *name*, which `division` defines for each machine."""
 
     @intrinsic
-    def divide(typing_context: Any, value: Any, divisor: Any) -> Any:
+    def operate(typing_context: Any, left: Any, right: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            below = builder.sub(args[1], _I64(1))
-            is_power = builder.icmp_signed("==", builder.and_(args[1], below), _I64(0))
-            with builder.if_else(is_power) as (then, otherwise):
-                with then:
-                    first = quick(builder, args[0], args[1])
-                    first_block = builder.block
-                with otherwise:
-                    # The processor raises on 0 and on MIN // -1; neither may end a server.
-                    positive = builder.icmp_signed(">", args[1], _I64(0))
-                    safe = builder.select(positive, args[1], _I64(1))
-                    second = builder.select(positive, slow(builder, args[0], safe), _I64(0))
-                    second_block = builder.block
-            result = builder.phi(_I64)
-            result.add_incoming(first, first_block)
-            result.add_incoming(second, second_block)
-            return result
+            kind = ir.FunctionType(_I64, [_I64, _I64])
+            insert: Any = cgutils.get_or_insert_function
+            function = insert(builder.module, kind, name)
+            for attribute in ("nounwind", "readnone"):
+                function.attributes.add(attribute)
+            return builder.call(function, args)
 
         return types.int64(types.int64, types.int64), generate
 
-    return divide
-
-
-def _shift(builder: Any, value: Any, power: Any) -> Any:
-    return builder.ashr(value, builder.cttz(power, ir.IntType(1)(0)))
-
-
-def _mask(builder: Any, value: Any, power: Any) -> Any:
-    return builder.and_(value, builder.sub(power, _I64(1)))
-
-
-def _floor_divide(builder: Any, value: Any, divisor: Any) -> Any:
-    quotient = builder.sdiv(value, divisor)
-    rest = builder.sub(value, builder.mul(quotient, divisor))
-    return builder.add(quotient, builder.sext(builder.icmp_signed("<", rest, _I64(0)), _I64))
-
-
-def _floor_modulo(builder: Any, value: Any, divisor: Any) -> Any:
-    rest = builder.srem(value, divisor)
-    negative = builder.icmp_signed("<", rest, _I64(0))
-    return builder.add(rest, builder.select(negative, divisor, _I64(0)))
+    return operate
 
 
 def _overload_load(twin: Callable[..., Any], native: Any) -> None:
@@ -279,8 +251,8 @@ overload(bits.cycles)(lambda: lambda: _cycles())
 _overload_binary(integers.add, _wrapping("add"))
 _overload_binary(integers.subtract, _wrapping("sub"))
 _overload_binary(integers.multiply, _wrapping("mul"))
-_overload_binary(integers.divide, _division(_shift, _floor_divide))
-_overload_binary(integers.modulo, _division(_mask, _floor_modulo))
+_overload_binary(integers.divide, _external(division.DIVIDE))
+_overload_binary(integers.modulo, _external(division.MODULO))
 overload(calls.call1)(
     lambda function, argument: lambda function, argument: _call(function, argument)
 )

@@ -33,6 +33,7 @@ from iomapd.server.access import choose
 from iomapd.server.data_plane import DataPlane
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name, table_path
+from iomapd.server.stale import clear_stale
 from iomapd.transport.handshake import Wishes
 from iomapd.transport.mount import check_mountpoint
 from iomapd.transport.splice import forgo_splice
@@ -71,6 +72,7 @@ class Mount:
             IomapdError: it could not start; nothing is left behind.
         """
         request = self._request
+        clear_stale(request.mountpoint)
         # Before anything is opened, let alone written: a refused mount changes nothing.
         check_mountpoint(request.mountpoint)
         layout = find_layout_or_member(request.source)

@@ -29,6 +29,7 @@ from iomapd.jit.admission.proving import fault_of
 from iomapd.jit.unit import load_unit
 from iomapd.mapping import cost
 from iomapd.native.region import Region
+from iomapd.tools.program_bpf import time_in_kernel
 from iomapd.volume.program_source import ProgramSource, bind_params, read_program
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """What one mapping costs, three ways, in the same run.
+    """What one mapping costs in several ways, in the same run.
 
     Attributes:
         program: its name.
@@ -97,6 +98,8 @@ class CostReport:
         compiled: the program, called by pointer from a compiled loop.
         formula: the raid0 formula written into the same loop.
         interpreted: the program in admission's interpreter.
+        in_kernel: the program as BPF, called in the kernel; None where *why_not* says why.
+        why_not: why it was not timed in the kernel.
     """
 
     program: str
@@ -104,6 +107,8 @@ class CostReport:
     compiled: Cost
     formula: Cost
     interpreted: Cost
+    in_kernel: Cost | None = None
+    why_not: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of ``iomapd program bench --json``."""
@@ -153,7 +158,7 @@ def check_program(
 
 
 def translate_program(program: str, progress: Progress | None = None) -> Examination:
-    """Examine a program and return what it becomes, IR and assembly.
+    """Examine a program and return what it becomes: IR, assembly and BPF.
 
     Raises:
         ProgramError: it cannot be read, or is refused before it is compiled.
@@ -249,8 +254,16 @@ def time_program(
             start = time.perf_counter_ns()
             walk(rounds)
             found[name].append((time.perf_counter_ns() - start) / rounds)
-    costs = {name: Cost(median(ns), min(ns), max(ns)) for name, ns in found.items()}
-    return CostReport(source.name, str(geometry), **costs)
+    costs = {name: _cost(ns) for name, ns in found.items()}
+    progress("timing the kernel", ROUNDS, ROUNDS)
+    examined = examine(source.name, source.text, file, params=geometry.params, listings=True)
+    turns, reason = time_in_kernel(examined, geometry)
+    in_kernel = _cost(turns) if turns else None
+    return CostReport(source.name, str(geometry), **costs, in_kernel=in_kernel, why_not=reason)
+
+
+def _cost(ns: list[float]) -> Cost:
+    return Cost(median(ns), min(ns), max(ns))
 
 
 def _walks() -> tuple[Callable[..., int], Callable[..., int]]:

@@ -8,7 +8,7 @@ import pytest
 from iomapd.cli import main
 from iomapd.jit.admission import Admission, Stage
 from iomapd.jit.admission.admit import Examination
-from iomapd.tools import program
+from iomapd.tools import program, program_bpf, program_sizes
 
 WRONG = "def iomap_begin(ctx):\n    return 1 / 2\n"
 
@@ -111,11 +111,38 @@ def test_show_prints_the_source(run):
 
 
 def test_show_prints_what_the_compiler_made(run, monkeypatch):
-    found = Examination(Admission("x", "", True, ()), b"", "the ir\n", "the assembly\n")
+    found = Examination(Admission("x", "", True, ()), b"", "the ir\n", "the assembly\n", b"elf")
     monkeypatch.setattr(program, "translate_program", lambda name, progress: found)
+    monkeypatch.setattr(program_bpf, "listing_of", lambda found: f"{found.bpf.decode()} listed\n")
     assert run("show", "raid0", "--ir")[1] == "the ir\n"
     assert run("show", "raid0", "--asm")[1] == "the assembly\n"
     assert run("show", "raid0", "--ir", "--asm")[1] == "the ir\nthe assembly\n"
+    assert run("show", "raid0", "--bpf")[1] == "elf listed\n"
+
+
+def test_show_writes_the_object_for_bpftool(run, monkeypatch, tmp_path):
+    found = Examination(Admission("x", "", True, ()), bpf=b"elf")
+    monkeypatch.setattr(program, "translate_program", lambda name, progress: found)
+    path = tmp_path / "raid0.o"
+    assert run("show", "raid0", "--emit", path) == (0, "", f"{path}: 3 bytes\n")
+    assert path.read_bytes() == b"elf"
+    status, _, err = run("show", "raid0", "--emit", tmp_path)
+    assert (status, err) == (2, f"iomapd: --emit {tmp_path}: Is a directory\n")
+
+
+def test_check_times_the_proofs_of_large_files(run, verdict, monkeypatch):
+    verdict(True)
+    costs = [
+        program_sizes.SizeCost(1 << 30, 262144, 7_000_000, 32768, True),
+        program_sizes.SizeCost(1 << 40, 1 << 28, 9_870_000_000, 1 << 25, False),
+    ]
+    monkeypatch.setattr(program_sizes, "time_proofs", lambda *_: costs)
+    lines = run("check", "raid0", "--sizes")[1].splitlines()
+    assert lines[-2].split() == ["1GiB", "262144", "0.01", "32KiB", "measured"]
+    assert lines[-1].split() == ["1TiB", "268435456", "9.87", "32MiB", "extrapolated"]
+    body = json.loads(run("check", "raid0", "--sizes", "--json")[1])
+    assert body["sizes"][1]["measured"] is False
+    assert "sizes" not in json.loads(run("check", "raid0", "--json")[1])
 
 
 def test_run_asks_for_one_mapping(run):
@@ -150,14 +177,22 @@ def test_values_that_make_no_extent_are_usage_errors(run, arguments, words):
     assert words in err
 
 
-def test_bench_prints_three_ways(run, monkeypatch):
+def test_bench_prints_four_ways(run, monkeypatch):
     cost = program.Cost(1.25, 1.0, 2.0)
-    report = program.CostReport("raid0", "unit=4096", cost, cost, cost)
+    report = program.CostReport("raid0", "unit=4096", cost, cost, cost, cost)
     monkeypatch.setattr(program, "time_program", lambda *args: report)
     status, out, _ = run("bench", "raid0")
     assert status == 0
     assert out.splitlines()[0] == "raid0: unit=4096"
-    assert out.count("1.2") == 3
+    assert out.count("1.2") == 4
     body = json.loads(run("bench", "raid0", "--json")[1])
     assert body["compiled"] == {"median": 1.25, "low": 1.0, "high": 2.0}
+    assert body["in_kernel"] == body["compiled"]
     assert body["machine"]["kernel"]
+
+
+def test_bench_says_why_the_kernel_was_not_timed(run, monkeypatch):
+    cost = program.Cost(1.25, 1.0, 2.0)
+    report = program.CostReport("raid0", "unit=4096", cost, cost, cost, why_not="not permitted")
+    monkeypatch.setattr(program, "time_program", lambda *args: report)
+    assert run("bench", "raid0")[1].splitlines()[-1].startswith("program, BPF: not permitted")

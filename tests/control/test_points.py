@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from iomapd.control.points import INTERVAL_S
 from tests.control.conftest import MIB, reopened
 
 OWNER = (0, 0)
@@ -187,3 +188,62 @@ async def test_an_unmount_during_a_point_loses_nothing(control, monkeypatch):
     await control.points.make_now()
     assert control.core.store.names.inode(inode.ino).size == 5000
     assert control.core.store.space.written(inode.ino) == [(0, 8192)]
+
+
+def stall_the_log(control, monkeypatch):
+    """Make the store's flushes wait; return the list they are noted in and the event "go on"."""
+    flushed, go_on, sync = [], trio.Event(), control.core.store.sync
+
+    def slow():
+        trio.from_thread.run(go_on.wait)
+        flushed.append(True)
+        sync()
+
+    monkeypatch.setattr(control.core.store, "sync", slow)
+    return flushed, go_on
+
+
+@pytest.mark.parametrize("size", [1000, 70000])
+async def test_fdatasync_after_a_truncate_flushes_the_log(live, monkeypatch, size):
+    """The size is needed to read the data (fdatasync(2)): without it the truncate was lost."""
+    inode = new_file(live)
+    await live.files.write(inode, 0, b"1" * 8192)
+    await live.points.make()
+    await live.files.truncate(inode, size)
+    flushed, go_on = stall_the_log(live, monkeypatch)
+    go_on.set()
+    await live.points.sync_inode(inode, data_only=True)
+    assert flushed
+
+
+async def test_fdatasync_while_a_point_flushes_the_log_waits_for_it(live, monkeypatch):
+    """Committed is not durable: an fdatasync in between returned before its file's marks were."""
+    inode = new_file(live)
+    await live.files.write(inode, 0, b"1" * 8192)
+    flushed, go_on = stall_the_log(live, monkeypatch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live.points.make)
+        while not live.core.store.space.written(inode.ino):
+            await trio.lowlevel.checkpoint()
+
+        async def fdatasync():
+            await live.points.sync_inode(inode, data_only=True)
+            assert flushed
+
+        nursery.start_soon(fdatasync)
+        await wait_all_tasks_blocked()
+        go_on.set()
+
+
+async def test_names_alone_become_durable_within_the_interval(live, monkeypatch, autojump_clock):
+    """Where no file was written no point was made: hours of names hung on the next fsync."""
+    begun = []
+
+    async def make_now():
+        begun.append(trio.current_time())
+        live.core.unflushed.clear()
+
+    monkeypatch.setattr(live.points, "make_now", make_now)
+    new_file(live)
+    await trio.sleep(10 * INTERVAL_S)
+    assert len(begun) == 1, "one point for the name, none for nothing"

@@ -10,7 +10,7 @@ the unflushed writes reached the media by then.  The rules:
     they met in a cache, whose sector held both.
   - Files know nothing of each other: any subset of one goes with any subset of another.
   - A truncate is ordered with the writes of its file: while it is not there, nothing
-    later is.
+    later is, and a later durable write makes it durable.
   - A file is as long as its durable size or the end of the last write that is there.
   - Names (made, removed, renamed) are durable with an fsync of the directory and only
     then; of the later changes a prefix is there, as journals keep it.
@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from tests.faults.images import Image, number_of
-from tests.faults.log import Entry, Flag, Kind
+from tests.faults.images import Image, number_of, settled
+from tests.faults.log import Entry, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,12 +66,10 @@ def window(log: Sequence[Entry], instant: int) -> tuple[int, int]:
 
 def unflushed(log: Sequence[Entry], instant: int) -> list[int]:
     """Indexes of the changes that a cut at *instant* may or may not leave."""
-    return [
-        index
-        for index in range(*window(log, instant))
-        if log[index].kind in (Kind.WRITE, Kind.TRUNCATE, Kind.NAME)
-        and not log[index].flags & Flag.FUA
-    ]
+    start, end = window(log, instant)
+    durable = settled(log, start, end)
+    changes = (Kind.WRITE, Kind.TRUNCATE, Kind.NAME)
+    return [i for i in range(start, end) if log[i].kind in changes and i not in durable]
 
 
 def cut_points(logs: Logs, random: Random | None = None, extra: int = 0) -> list[int]:

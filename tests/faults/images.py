@@ -22,6 +22,19 @@ def number_of(log: Sequence[Entry]) -> int:
     return int(log[0].mark.split(" ")[1])
 
 
+def settled(log: Sequence[Entry], start: int, end: int) -> frozenset[int]:
+    """Indexes in ``[start, end)`` of what is durable without a flush.
+
+    That is what was written with O_DSYNC, and every truncate before it: a truncate is
+    ordered with the writes of its file.
+    """
+    indexes = range(start, end)
+    durable = [index for index in indexes if log[index].flags & Flag.FUA]
+    last = durable[-1] if durable else start
+    truncates = [i for i in indexes if log[i].kind == Kind.TRUNCATE and i < last]
+    return frozenset(durable + truncates)
+
+
 class Image:
     """The durable content of a file, moved forward along its log."""
 
@@ -73,9 +86,10 @@ class Image:
         Args:
             path: where; not there yet.
             end: one past the last entry that happened.
-            kept: indexes of entries; what was written with O_DSYNC is there in any case.
+            kept: indexes of entries; what is `settled` is there in any case, and whole.
             torn: index -> the sectors that are there of it.
         """
+        durable = settled(self._log, self._done, end)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size = len(self._content)
@@ -84,19 +98,19 @@ class Image:
                 for start, stop in runs(sorted(self._touched)):
                     os.pwrite(fd, content[start * CHUNK : stop * CHUNK], start * CHUNK)
             for index in range(self._done, end):
-                entry = self._log[index]
-                if entry.kind == Kind.TRUNCATE and index in kept:
-                    size = entry.offset
-                    os.ftruncate(fd, size)
-                elif entry.kind == Kind.WRITE and (index in kept or entry.flags & Flag.FUA):
-                    sectors = torn.get(index)
-                    size = _overlay(fd, entry, size, sectors)
+                if index in durable:
+                    size = _overlay(fd, self._log[index], size, None)
+                elif index in kept:
+                    size = _overlay(fd, self._log[index], size, torn.get(index))
         finally:
             os.close(fd)
 
 
 def _overlay(fd: int, entry: Entry, size: int, sectors: frozenset[int] | None) -> int:
     """Write *entry*, or *sectors* of it, into a file of *size* bytes; return its new size."""
+    if entry.kind == Kind.TRUNCATE:
+        os.ftruncate(fd, entry.offset)
+        return entry.offset
     there = range(entry.nr_sectors) if sectors is None else sorted(sectors)
     if not there:
         return size

@@ -20,6 +20,7 @@ numbers count over all logs of a recording; one number is one instant of all dev
 from __future__ import annotations
 
 import enum
+import errno
 import os
 import struct
 from dataclasses import dataclass
@@ -94,6 +95,10 @@ class Entry:
         return len(self.data) // SECTOR
 
 
+class LostEntryError(Exception):
+    """A log could not be written: what it says is no longer what was done."""
+
+
 class Clock:
     """Numbers the entries of many logs."""
 
@@ -121,7 +126,7 @@ class LogWriter:
         self.path = path
         self._clock = clock
         self._held = held
-        self._count = 0
+        self._count, self._end = 0, SECTOR
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o600)
         self._exact = os.open(_beside(path), flags, 0o600)
@@ -171,10 +176,16 @@ class LogWriter:
         text: bytes = b"",
     ) -> None:
         header = (_HEADER.pack(*sectors, flags, len(text)) + text).ljust(SECTOR, b"\0")
-        os.writev(self._fd, [header, *data])
-        os.write(self._exact, _EXACT.pack(*exact))
+        length = SECTOR * (1 + sectors[1])
+        try:
+            if os.pwritev(self._fd, [header, *data], self._end) != length:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.pwrite(self._exact, _EXACT.pack(*exact), self._count * _EXACT.size)
+            os.pwrite(self._fd, _SUPER.pack(MAGIC, VERSION, self._count + 1, SECTOR), 0)
+        except OSError as exc:
+            raise LostEntryError(f"{self.path}: {exc.strerror}") from exc
         self._count += 1
-        os.pwrite(self._fd, _SUPER.pack(MAGIC, VERSION, self._count, SECTOR), 0)
+        self._end += length
 
     def move(self, path: Path) -> None:
         """Give the log another name, where none is."""

@@ -192,6 +192,7 @@ def examine(directory: Path) -> Verdict:
 def one_line(exc: BaseException) -> str:
     text = str(exc)
     assert text, f"an error without words: {exc!r}"
+    assert "\n" not in text, text
     return text
 
 

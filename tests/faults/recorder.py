@@ -20,6 +20,7 @@ Facts
     recorded, and has the page cache that mapping needs.
   - pyfuse3 hands over a file's open flags, not a write's: O_DSYNC of an open file is
     known and logged as FUA, RWF_DSYNC of one call is not.
+  - pyfuse3 has no handler for fallocate: it fails with EOPNOTSUPP, for loop devices too.
   - Locks (flock, fcntl) stay in the kernel.  Modes, owners and times are not logged.
 
 ``setfattr -n user.mark -v TEXT MOUNTPOINT`` puts a mark into every log, at one instant.
@@ -48,7 +49,10 @@ UNRECORDED = "-shm"
 
 
 def answers_errors(handler):
-    """Turn an OSError of *handler* into the request's error; pyfuse3 would end over it."""
+    """Turn an OSError of *handler* into the request's error; pyfuse3 would end over it.
+
+    It does end over a LostEntryError: a log with a gap would accuse the innocent.
+    """
 
     @functools.wraps(handler)
     async def wrapped(*args):

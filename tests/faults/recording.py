@@ -31,6 +31,7 @@ class Recording:
     Attributes:
         directory: the mount; what is in there is recorded.  It is flat.
         backing: the same files, not recorded; only to look at.
+        process: the recorder.
     """
 
     def __init__(self, base: Path, *, flush_seconds: float = 0.0) -> None:
@@ -45,43 +46,43 @@ class Recording:
         self.backing = base / "backing"
         self._logs = base / "logs"
         self._flush_seconds = flush_seconds
-        self._process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Recording:
         for directory in (self.directory, self.backing, self._logs):
             directory.mkdir(parents=True, exist_ok=True)
         paths = map(str, (self.backing, self.directory, self._logs))
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.recorder", *paths, str(self._flush_seconds)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._process.stdout is not None
-        if self._process.stdout.readline() != "ready\n":
-            self._process.wait(END_SECONDS)
-            raise AssertionError(f"the recorder ended with {self._process.returncode}")
+        assert self.process.stdout is not None
+        if self.process.stdout.readline() != "ready\n":
+            self.process.wait(END_SECONDS)
+            raise AssertionError(f"the recorder ended with {self.process.returncode}")
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         plumbing.detach_loops(self.directory)
         # Lazily: a descriptor that a failed test left open must not keep the mount.
         for entry in plumbing.fuse_mounts_under(self.directory):
             plumbing.detach_mount(entry.target)
         try:
-            self._process.wait(END_SECONDS)
+            self.process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
             raise AssertionError(
                 "recorded files were still open; the recorder was killed"
             ) from None
         finally:
-            self._process.stdout.close()
-        assert self._process.returncode == 0, "the recorder failed; its error is on stderr"
+            self.process.stdout.close()
+        assert self.process.returncode == 0, "the recorder failed; its error is on stderr"
 
     def mark(self, text: str) -> None:
         """Put *text* (at most `log.MARK_MAX` bytes) into every log, at one instant."""

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 # A mounted test that has not ended by then is stuck: its mounts are aborted, so that
 # it fails with an error instead of hanging beyond kill -9.
 STUCK_SECONDS = 100
-SOAK_STUCK_SECONDS = 1800
+SOAK_STUCK_SECONDS = 3600
 
 _live: list[harness.Volume] = []
 

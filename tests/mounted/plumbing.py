@@ -179,6 +179,13 @@ def detach_loops(base: Path) -> None:
         subprocess.run(["losetup", "-d", device], check=False, capture_output=True, timeout=20)
 
 
+def spoil(path: Path, start: int, length: int) -> None:
+    """Put bytes into a member that were there from before, and must never be seen."""
+    with path.open("r+b") as member:
+        member.seek(start)
+        member.write(b"\xee" * length)
+
+
 def memory_home() -> Path:
     """Where this run keeps members that live in memory."""
     return Path(f"/dev/shm/iomapd-test-{os.environ[RUN_TOKEN]}")

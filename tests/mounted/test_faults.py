@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import subprocess
 
@@ -41,6 +42,141 @@ def test_a_member_that_shrank_gives_eio_not_zeros(make_volume):
             assert caught.value.errno == errno.EIO
         os.close(fd)
     assert volume.backing[1].stat().st_size == 2 * MIB, "a member file was made longer"
+
+
+def files_by_member(volume, count):
+    """Small files, each on one member: path -> (number of its content, member index, address)."""
+    found = {}
+    for number in range(count):
+        path = volume.mnt / f"f{number}"
+        path.write_bytes(tagged.content(number, BLOCK))
+        (piece,) = volume.map(path)["extents"]
+        found[path] = (number, piece["member"], piece["address"])
+    assert {member for _, member, _ in found.values()} == set(range(len(volume.members)))
+    return found
+
+
+def read_direct(path):
+    fd = direct(path)
+    try:
+        return syscalls.direct_read(fd, BLOCK, 0)
+    finally:
+        os.close(fd)
+
+
+def member_counters(volume):
+    return json.loads(volume.cli("stats", "--json", volume.mnt).stdout)["members"]
+
+
+@pytest.mark.skipif(not is_root(), reason="loop devices need root")
+@pytest.mark.parametrize("shrunk", ["backing file", "device"])
+def test_a_loop_device_that_lost_its_end_costs_only_what_lay_there(make_volume, shrunk):
+    """The log and the counters name member and address; other files and the unmount go on."""
+    volume = make_volume(members=2, sizes=("32MiB",), loop=True)
+    volume.expect_log("member|inode|EIO|Input/output|ends here|failed|No space")
+    files = files_by_member(volume, 16)
+    low = volume.mnt / "low"  # wide, hence at the bottom of the members, and still there
+    low.write_bytes(tagged.content(99, MIB))
+    os.sync()
+    volume.map(low)
+    volume.is_whole = False
+    os.truncate(volume.backing[1], 8 * MIB)
+    if shrunk == "device":
+        subprocess.run(["losetup", "-c", volume.members[1]], check=True)
+    path_of_member = str(volume.members[1])
+    fd = os.open(path_of_member, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+    for path, (number, member, _) in files.items():
+        if member == 0:
+            tagged.check(read_direct(path), number)
+            continue
+        with pytest.raises(OSError) as caught:
+            read_direct(path)
+        assert caught.value.errno == errno.EIO
+    tagged.check(low.read_bytes(), 99)
+    addresses = {address for _, member, address in files.values() if member == 1}
+    told = member_counters(volume)[1]
+    assert told["path"] == path_of_member
+    assert told["errors"] >= len(addresses)
+    assert any(f"read at {address}: " in told["last_error"] for address in addresses)
+    log = volume.log.read_text()
+    assert all(f"member {path_of_member}: read at {address}: " in log for address in addresses)
+    assert member_counters(volume)[0]["errors"] == 0
+    (volume.mnt / "f0").unlink()
+    volume.umount(check=False)
+    assert not volume.is_mounted()
+
+
+@pytest.mark.skipif(not is_root(), reason="loop devices need root")
+def test_a_loop_device_detached_while_mounted_stays_until_the_unmount(make_volume):
+    """losetup -d of a device in use takes effect at its last close: ours."""
+    volume = make_volume(members=2, sizes=("32MiB",), loop=True)
+    files = files_by_member(volume, 8)
+    for device in volume.members:
+        subprocess.run(["losetup", "-d", device], check=True)
+    for path, (number, _, _) in files.items():
+        tagged.check(read_direct(path), number)
+    with (volume.mnt / "more").open("wb") as file:
+        file.write(tagged.content(77, MIB))
+        os.fsync(file.fileno())
+    volume.umount()
+    volume.is_whole = False  # there is nothing left that fsck could look at
+    assert plumbing.loop_devices_under(volume.base) == {}
+    # The bytes are in the backing files: the members can be had again.
+    devices = [plumbing.attach_loop(backing) for backing in volume.backing]
+    text = volume.layout.read_text()
+    for old, new in zip(volume.members, devices, strict=True):
+        text = text.replace(f'"{old}"', f'"{new}+"')
+    volume.layout.write_text(text.replace('+"', '"'))
+    volume.mount()
+    tagged.check((volume.mnt / "more").read_bytes(), 77)
+
+
+def write_until_it_fails(file):
+    for pos in range(0, 40 * MIB, MIB):
+        file.write(tagged.content(2, MIB, pos))
+
+
+@pytest.mark.skipif(not is_root(), reason="a file system of its own needs root")
+def test_sparse_images_on_a_full_host_give_enospc_and_harm_nobody(make_volume, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12M", "none", small], check=True)
+    try:
+        volume = make_volume(members=1, mounted=False)
+        volume.expect_log("No space|inode|write")
+        volume.layout = small / "v.toml"
+        members = "".join(
+            f'[[member]]\npath = "m{i}.img"\nsize = "64MiB"\nsparse = true\n' for i in range(2)
+        )
+        store = f'metadata = "{volume.store}.full"'
+        volume.layout.write_text(f'[volume]\nname = "full"\nunit = "64KiB"\n{store}\n{members}')
+        volume.cli("create", volume.layout)
+        volume.mount()
+        kept = volume.mnt / "kept"
+        kept.write_bytes(tagged.content(1, 64 * BLOCK))
+        with (volume.mnt / "large").open("wb", buffering=0) as file:
+            with pytest.raises(OSError) as caught:
+                write_until_it_fails(file)
+            assert caught.value.errno == errno.ENOSPC
+            os.fsync(file.fileno())  # what was acknowledged is there
+            size = os.fstat(file.fileno()).st_size
+        assert size >= 4 * MIB
+        tagged.check(kept.read_bytes(), 1)
+        tagged.check((volume.mnt / "large").read_bytes(), 2)
+        assert sum(member["errors"] for member in member_counters(volume)) >= 1
+        subprocess.run(["mount", "-o", "remount,size=60M", small], check=True)
+        (volume.mnt / "after").write_bytes(tagged.content(3, MIB))
+        volume.remount()
+        tagged.check((volume.mnt / "large").read_bytes(), 2)
+        tagged.check((volume.mnt / "after").read_bytes(), 3)
+        volume.umount()
+        assert volume.fsck() == []
+    finally:
+        if volume.is_mounted():
+            volume.umount(check=False)
+        subprocess.run(["umount", "-l", small], check=False)
 
 
 @pytest.fixture
@@ -109,8 +245,11 @@ def test_a_failed_flush_is_told_and_not_forgotten(thin_volume):
     for file in (lost, another):
         with pytest.raises(OSError, match="Input/output error"):
             os.fsync(file.fileno())
-        with contextlib.suppress(OSError):  # close(2) may tell it once more
+        # close(2) tells it too, once per open file however many descriptors it has.
+        twin = os.dup(file.fileno())
+        with pytest.raises(OSError, match="Input/output error"):
             file.close()
+        os.close(twin)
     tagged.check(kept.read_bytes(), 1)
     thin_volume.umount()
     mend(thin_volume.base.parent / "small")

@@ -13,7 +13,11 @@ from iomapd.errors import ProgramError
 from iomapd.jit.admission import interpret, parse_program
 from iomapd.jit.admission.bounded import step_bound
 from iomapd.jit.admission.prove import prove
+from iomapd.jit.admission.verifier import verify
+from iomapd.jit.bpf.kernel import why_not
 from iomapd.native.calls import ENTRY
+from tests.jit.bpf.conftest import linked_of
+from tests.mounted.harness import SOAK
 from tests.programs.hostile import CASES
 
 FILE = "programs/hostile.py"
@@ -51,6 +55,17 @@ def test_bounded_refuses(name):
     case = BY_NAME[name]
     program = parse_program("hostile", case.text, FILE)
     assert case.words in refusal(case, lambda: step_bound(program))
+
+
+@pytest.mark.skipif(not SOAK, reason="the verifier takes seconds to give up: IOMAPD_SOAK=1")
+@pytest.mark.skipif(bool(why_not()), reason=f"the verifier cannot be asked: {why_not()}")
+@pytest.mark.parametrize("name", cases("verifier"))
+def test_the_verifier_refuses(name):
+    case = BY_NAME[name]
+    program = parse_program("hostile", case.text, FILE)
+    step_bound(program)
+    linked = linked_of(program)
+    assert case.words in refusal(case, lambda: verify(program, linked))
 
 
 @pytest.mark.parametrize("name", cases("prove"))

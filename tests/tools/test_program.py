@@ -7,7 +7,7 @@ import pytest
 
 from iomapd.errors import ProgramError, UsageError
 from iomapd.jit.admission import Geometry
-from iomapd.tools import program
+from iomapd.tools import program, program_bpf, program_sizes
 
 PARAMETRISED = '''\
 """Made for this test."""
@@ -99,11 +99,28 @@ def test_refused_and_accepted_are_told_apart(made, tmp_path):
 
 @pytest.mark.slow
 def test_listings_come_from_the_compiler_and_not_without_it(made, tmp_path):
-    assert "iomap_begin" in program.translate_program(made).assembly
+    found = program.translate_program(made)
+    assert "iomap_begin" in found.assembly
+    assert "(95) exit" in program_bpf.listing_of(found)
     path = tmp_path / "wrong.py"
     path.write_text("while 1: pass\n")
     with pytest.raises(ProgramError, match="while has no bound"):
         program.translate_program(str(path))
+
+
+@pytest.mark.slow
+def test_proofs_are_timed_or_extrapolated(monkeypatch):
+    monkeypatch.setattr(program_sizes, "SIZES", (1 << 22, 1 << 24, 1 << 26))
+    measured = program_sizes.time_proofs("raid0", {})
+    assert [(cost.blocks, cost.memory) for cost in measured] == [
+        (1024, 128), (4096, 512), (16384, 2048),
+    ]  # fmt: skip
+    assert all(cost.measured and not cost.sentence for cost in measured)
+    monkeypatch.setattr(program_sizes, "PATIENCE_NS", 0)
+    first, *others = program_sizes.time_proofs("raid0", {})
+    assert first.measured
+    assert not any(cost.measured for cost in others)
+    assert others[0].ns == pytest.approx(4 * first.ns, rel=0.01)
 
 
 @pytest.mark.slow
@@ -117,5 +134,6 @@ def test_timing_compares_three_ways_in_one_run(monkeypatch):
     for cost in (report.compiled, report.formula, report.interpreted):
         low, middle, high = cost.low, *astuple(cost)[::2]
         assert 0 < low <= middle <= high
+    assert (report.in_kernel is None) == bool(report.why_not)
     assert report.to_json()["schema"] == "iomapd.program.bench"
-    assert seen[-1] == ("timing interpreted", 1, 2)
+    assert seen[-1] == ("timing the kernel", 2, 2)

@@ -6,6 +6,7 @@ The child's death at any point is a refusal in words, by the stage that was runn
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -39,12 +40,14 @@ class Examination:
         code: the object file; empty unless accepted.
         ir: LLVM IR, when listings were asked for.
         assembly: assembly text, when listings were asked for.
+        bpf: ELF object with the program as BPF, when listings were asked for.
     """
 
     admission: Admission
     code: bytes = b""
     ir: str = ""
     assembly: str = ""
+    bpf: bytes = b""
 
 
 def admit(
@@ -70,7 +73,8 @@ def admit(
     Raises:
         OSError: the child cannot be started.
     """
-    return examine(name, text, file, params=params, progress=progress).admission
+    found = examine(name, text, file, params=params, timing=True, progress=progress)
+    return found.admission
 
 
 def examine(
@@ -80,6 +84,8 @@ def examine(
     *,
     params: Sequence[int] | None = None,
     guess: bool = True,
+    kernel: bool = True,
+    timing: bool = False,
     listings: bool = False,
     progress: Progress | None = None,
 ) -> Examination:
@@ -91,7 +97,9 @@ def examine(
         file: what messages call the place.
         params: values of its parameters for the proof.
         guess: without *params*, try some; otherwise leave the proof to each extent.
-        listings: return IR and assembly as well.
+        kernel: ask the kernel's verifier, and the kernel.
+        timing: measure a mapping in the kernel.
+        listings: return IR, assembly and BPF as well.
         progress: told of every stage that begins.
 
     Raises:
@@ -99,7 +107,7 @@ def examine(
     """
     request = {
         "name": name, "text": text, "file": file, "params": params and list(params),
-        "guess": guess, "listings": listings,
+        "guess": guess, "kernel": kernel, "timing": timing, "listings": listings,
     }  # fmt: skip
     Prover()  # compiled by us if need be, because the child cannot keep what it compiles
     collected = _Collected(progress)
@@ -166,10 +174,12 @@ class _Collected:
             step_bound=int(facts.get("step_bound", 0)),
             prefix=None if refused else facts.get("prefix"),
             is_raid0=not refused and bool(facts.get("is_raid0")),
+            kernel=str(facts.get("kernel", "")),
             **known,
         )
         code = b"" if refused else self.code
-        return Examination(admission, code, facts.get("ir", ""), facts.get("assembly", ""))
+        listings = (facts.get("ir", ""), facts.get("assembly", ""))
+        return Examination(admission, code, *listings, base64.b64decode(facts.get("bpf", "")))
 
 
 def _run_child(request: bytes, collected: _Collected) -> str:
@@ -207,19 +217,19 @@ def _listen(process: subprocess.Popen[bytes], collected: _Collected) -> str:
             return f"took more than {WALL_SECONDS} s"
         data = os.read(fd, 1 << 16)
         if not data:
-            return _words_of_end(process, deadline)
+            return _words_of_end(process, deadline, collected.running)
         try:
             collected.feed(data)
         except (ValueError, KeyError, TypeError):
             return "made the examining process talk nonsense"
 
 
-def _words_of_end(process: subprocess.Popen[bytes], deadline: float) -> str:
+def _words_of_end(process: subprocess.Popen[bytes], deadline: float, stage: str) -> str:
     try:
         status = process.wait(timeout=max(deadline - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
         return f"took more than {WALL_SECONDS} s"
-    return words_of_death(status) if status else ""
+    return words_of_death(status, stage) if status else ""
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The limited process in which a program is examined: ``python -m iomapd.jit.admission.child``.
 
-    stdin    one JSON document: name, text, file, params, guess, listings
+    stdin    one JSON document: name, text, file, params, guess, kernel, timing, listings
     stdout   one JSON document per line: {"begin": STAGE}, {"stage": {...}}, ...
              at last {"end": {...}}, and behind its newline the object file
 
@@ -12,6 +12,7 @@ numba is imported only for programs that have passed the stages before it.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import os
@@ -26,6 +27,7 @@ from iomapd.jit.admission.limits import MEMORY, apply_limits
 from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.prove import prove
 from iomapd.jit.admission.verdict import FAIL, PASS, SKIP, Stage
+from iomapd.jit.bpf.kernel import environment
 from iomapd.jit.machine import load_object
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from iomapd.jit.admission.compile import Compiled
     from iomapd.jit.admission.prove import Ladder
     from iomapd.jit.admission.tree import ParsedProgram
+    from iomapd.jit.admission.verifier import Verification
 
 
 class Examiner:
@@ -67,13 +70,10 @@ class Examiner:
         self.facts["step_bound"] = bound.steps
         self._pass(f"at most {bound.steps} steps, {bound.size} operations of code")
         compiled = self._compile(program)
-        self._begin("verifier")
-        self._end(SKIP, "arrives with the BPF back end")
+        verified = self._verify(program, compiled)
         engine = load_object(compiled.object)
         addresses = {name: engine.get_function_address(name) for name in program.entries}
-        self._begin("agree")
-        compared = agree(program, addresses, bound.steps)
-        self._pass(f"interpreter and x86 code agree on {compared} inputs")
+        self._agree(program, addresses, bound.steps, verified)
         self._prove(program, addresses[BEGIN], bound.steps)
         self.code = compiled.object
 
@@ -104,6 +104,38 @@ class Examiner:
         if self._request["listings"]:
             self.facts |= {"ir": compiled.ir, "assembly": compiled.assembly}
         return compiled
+
+    def _verify(self, program: ParsedProgram, compiled: Compiled) -> Verification | None:
+        self._begin("verifier")
+        if not self._request["kernel"]:
+            self._end(SKIP, "the kernel is asked about programs that are new to a volume")
+            return None
+        from iomapd.jit.admission.verifier import verify
+
+        found = verify(program, compiled.linked)
+        self._end(SKIP if found.why_not else PASS, found.detail)
+        self.facts["kernel"] = environment()
+        if self._request["listings"]:
+            self.facts["bpf"] = base64.b64encode(found.object).decode()
+        return found
+
+    def _agree(
+        self,
+        program: ParsedProgram,
+        addresses: dict[str, int],
+        steps: int,
+        verified: Verification | None,
+    ) -> None:
+        self._begin("agree")
+        loaded = verified.loaded if verified else {}
+        found = agree(program, addresses, steps, loaded)
+        words = f"interpreter and x86 code agree on {found.compared} inputs"
+        if found.in_kernel:
+            words += f", BPF in the kernel as well on {found.in_kernel} of them"
+        if verified and verified.loaded and self._request["timing"]:
+            cost = verified.time_call()
+            words += f"; {cost:.0f} ns per mapping in the kernel" if cost is not None else ""
+        self._pass(words)
 
     def _prove(self, program: ParsedProgram, address: int, steps: int) -> None:
         self._begin("prove")

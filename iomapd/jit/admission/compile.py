@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from iomapd.jit.admission.lower import functions_of, lower
 from iomapd.jit.admission.source import refusal
-from iomapd.jit.build import build_module
+from iomapd.jit.build import finish_module, link_entries, strip_lines
 from iomapd.jit.sources import CompileError
 
 if TYPE_CHECKING:
@@ -22,11 +22,19 @@ _FLOATS: Final = ("half", "bfloat", "float", "double", "fp128")
 
 
 class Compiled(NamedTuple):
-    """An object file with one function per entry, and the two listings of it."""
+    """An object file with one function per entry, the two listings of it, and where it came from.
+
+    Attributes:
+        object: ELF, for this processor.
+        ir: LLVM IR, optimised.
+        assembly: what the object says.
+        linked: LLVM IR as numba left it, with source lines, for other targets.
+    """
 
     object: bytes
     ir: str
     assembly: str
+    linked: str
 
     @property
     def instructions(self) -> int:
@@ -42,19 +50,22 @@ def compile_program(program: ParsedProgram) -> Compiled:
     """
     functions = functions_of(lower(program))
     try:
-        module, target = build_module("program", list(functions.values()), inline=True)
+        module = link_entries("program", list(functions.values()), lines=True)
+        linked = str(module)
+        strip_lines(module)
+        target = finish_module("program", module, list(functions), inline=True)
     except CompileError as error:
         raise _refused(program, str(error).splitlines()[0]) from error
     _check(program, module)
     ir = str(module)  # before the emitter prepares the module for its own use
     code = bytes(target.emit_object(module))
-    return Compiled(code, ir, str(target.emit_assembly(module)))
+    return Compiled(code, ir, str(target.emit_assembly(module)), linked)
 
 
 def _check(program: ParsedProgram, module: Any) -> None:
-    left = [variable.name for variable in module.global_variables]
-    if left:
-        raise _refused(program, f"the code keeps data: {', '.join(left)}")
+    if list(module.global_variables):
+        sentence = "the code keeps data; LLVM makes a table of many conditions on one value"
+        raise _refused(program, sentence)
     for function in module.functions:
         for block in function.blocks:
             for instruction in block.instructions:

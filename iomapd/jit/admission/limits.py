@@ -57,12 +57,16 @@ def _at_most(amount: int, what: int) -> int:
     return amount if hard == resource.RLIM_INFINITY else min(amount, hard)
 
 
-def words_of_death(status: int) -> str:
+def words_of_death(status: int, stage: str = "") -> str:
     """Say why a limited child ended without an answer.
 
     Args:
         status: its exit status; negative for a signal.
+        stage: what it was doing.
     """
+    if status == 1 and stage == "verifier":
+        # LLVM's BPF back end prints and exits; it does so for nothing else that gets there.
+        return "needs more than the 512 bytes of stack that a BPF program has"
     if status == -signal.SIGXCPU:
         return f"took too much processor time; at most {CPU_SECONDS} s are allowed"
     if status == -signal.SIGKILL:

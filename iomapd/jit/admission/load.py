@@ -22,6 +22,7 @@ from iomapd.abi.program import BEGIN, ENDS
 from iomapd.jit import cache, machine
 from iomapd.jit.admission.admit import Progress, examine
 from iomapd.jit.admission.verdict import Admission, verdict_from_bytes, verdict_to_bytes
+from iomapd.jit.bpf.kernel import environment
 from iomapd.jit.sources import OBJECT_ABI, add_environment
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def load_program(
     *,
     params: Sequence[int] | None = None,
     directory: Path | None = None,
+    stored: bool = False,
     progress: Progress | None = None,
 ) -> LoadedProgram:
     """Return compiled code of a program, examining it first if that was not done before.
@@ -77,6 +79,9 @@ def load_program(
         params: values of its parameters for the proof; without them a program that has any
             is not proved here, and its class is unknown: each extent is proved when it is made.
         directory: where object files are kept; by default that of the effective user.
+        stored: the program is a volume's already.  Then the kernel is not asked: what it
+            would say decides nothing about the code that runs here, and a new kernel must not
+            take files away.
         progress: told of every stage that begins.
 
     Raises:
@@ -86,10 +91,12 @@ def load_program(
     key = program_key(text, params)
     store = cache.ObjectStore.open(directory)
     found = _unpack(store.load(_UNIT, key), name) if store else None
-    if found:
+    if found and (stored or found[0].kernel == environment()):
         verdict, code = found
         return LoadedProgram(verdict, key, code, from_cache=True)
-    examination = examine(name, text, file, params=params, guess=False, progress=progress)
+    examination = examine(
+        name, text, file, params=params, guess=False, kernel=not stored, progress=progress
+    )
     examination.admission.require()
     if store:
         store.save(_UNIT, key, _pack(examination), kept=_KEPT)
@@ -109,7 +116,7 @@ def program_key(text: str, params: Sequence[int] | None = None) -> str:
 
 def _examiners() -> list[Path]:
     """The files whose change must change every verdict, besides the compiler room."""
-    rooms = [_PACKAGE / "jit" / "admission", _PACKAGE / "native"]
+    rooms = [_PACKAGE / "jit" / "admission", _PACKAGE / "jit" / "bpf", _PACKAGE / "native"]
     files = [path for room in rooms for path in sorted(room.glob("*.py"))]
     abi = _PACKAGE / "abi"
     return [*files, abi / "__init__.py", abi / "program.py", _PACKAGE / "mapping" / "proof.py"]

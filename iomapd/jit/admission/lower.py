@@ -6,18 +6,23 @@ operators come from tables.  Inputs of ctx are loaded once at the start, answers
 variables and stored before the return, so the compiler need not wonder which store changes
 which load.
 
-    def iomap_begin(ctx):                       def iomap_begin(ctx):
+    def iomap_begin(ctx):                       def iomap_begin(ctx):  # 6
         row = ctx.pos // ctx.unit         ->        i_pos = load64(ctx + 0)
         ctx.strip = row                             i_unit = load64(ctx + 16)
-        ...                                         v_row = (i_pos // i_unit)
-        return HANDLED                              o_strip = v_row
+        ...                                         v_row = divide(i_pos, i_unit)  # 7
+        return HANDLED                              o_strip = v_row  # 8
                                                     ...
-                                                    store64(ctx + 112, o_strip)
-                                                    return 1
+                                                    store64(ctx + 112, o_strip)  # 12
+                                                    return 1  # 12
+
+The comments say which line of the source a statement comes from; `functions_of` turns them into
+the line numbers of the code, which numba and LLVM then carry as far as BPF.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,10 +58,13 @@ if TYPE_CHECKING:
 
     from iomapd.jit.admission.tree import Block, Condition, Expr, Function, ParsedProgram, Stmt
 
+LOWERED: Final = "<lowered program>"
+"""What numba and LLVM take for the name of the source."""
+
 _INDENT: Final = "    "
+_LINE: Final = re.compile(r"  # (\d+)$")
 # What numba's own operators would get wrong; see native/integers.py.
-_WRAPPING: Final = {"+": "add", "-": "subtract", "*": "multiply"}
-_DIVISIONS: Final = {"//": "divide", "%": "modulo"}  # by fields; constants LLVM does better
+_CALLED: Final = {"+": "add", "-": "subtract", "*": "multiply", "//": "divide", "%": "modulo"}
 
 
 def lower(program: ParsedProgram) -> str:
@@ -66,7 +74,7 @@ def lower(program: ParsedProgram) -> str:
 
 
 def functions_of(text: str) -> dict[str, Callable[..., int]]:
-    """Make functions of text that `lower` wrote; they are compiled, not called."""
+    """Make functions of text that `lower` wrote, with the source's line numbers."""
     module: dict[str, Any] = {
         "__builtins__": {"min": min, "max": max, "abs": abs, "range": range},
         "__name__": "program",
@@ -74,8 +82,22 @@ def functions_of(text: str) -> dict[str, Callable[..., int]]:
         "store64": store64,
         **{function.__name__: function for function in (add, subtract, multiply, divide, modulo)},
     }
-    exec(compile(text, "<lowered program>", "exec"), module)
+    exec(compile(_with_lines(text), LOWERED, "exec"), module)
     return {name: module[name] for name in ENTRIES if name in module}
+
+
+def _with_lines(text: str) -> ast.Module:
+    """Parse text that `lower` wrote; what has no comment is of the line before."""
+    lines = [1]
+    for line in text.splitlines():
+        comment = _LINE.search(line)
+        lines.append(int(comment[1]) if comment else lines[-1])
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt | ast.expr | ast.arg):
+            node.lineno = node.end_lineno = lines[node.lineno]
+            node.col_offset = node.end_col_offset = 0
+    return tree
 
 
 class _Lowering:
@@ -92,14 +114,15 @@ class _Lowering:
 
     def text(self) -> str:
         function = self._function
+        body = self._indented(function.body)
         if not function.is_entry:
             parameters = ", ".join(f"v_{name}" for name in function.parameters)
-            return f"def f_{function.name}({parameters}):\n" + self._indented(function.body)
+            return f"def f_{function.name}({parameters}):  # {function.line}\n{body}"
         loads = [f"i_{name} = load64(ctx + {word * WORD})" for word, name in self._inputs.items()]
         # Counters count from zero; the answers of iomap_begin are set before they are stored.
         zeros = [f"o_{name} = 0" for name in self._outputs.values() if self._is_end]
         head = "".join(f"{_INDENT}{line}\n" for line in loads + zeros)
-        return f"def {function.name}(ctx):\n{head}{self._indented(function.body)}"
+        return f"def {function.name}(ctx):  # {function.line}\n{head}{body}"
 
     def _is_output(self, word: int) -> bool:
         if self._is_end:
@@ -111,28 +134,29 @@ class _Lowering:
         return textwrap.indent("\n".join(lines or ["pass"]), _INDENT)
 
     def _statement(self, statement: Stmt) -> Iterator[str]:
+        source = f"  # {statement.line}"
         match statement:
             case Assign(target=target, value=value):
-                yield f"{self._value(target)} = {self._value(value)}"
+                yield f"{self._value(target)} = {self._value(value)}{source}"
             case If():
-                yield f"if {self._test(statement.test)}:"
+                yield f"if {self._test(statement.test)}:{source}"
                 yield self._indented(statement.then)
                 if statement.otherwise:
                     yield "else:"
                     yield self._indented(statement.otherwise)
             case For(target=target, values=values):
                 bounds = f"{_int(values.start)}, {_int(values.stop)}, {_int(values.step)}"
-                yield f"for v_{target} in range({bounds}):"
+                yield f"for v_{target} in range({bounds}):{source}"
                 yield self._indented(statement.body)
             case Return(value=value):
                 if value != Const(FALLBACK):
                     for word, name in self._outputs.items():
-                        yield f"store64(ctx + {word * WORD}, o_{name})"
-                yield f"return {self._value(value)}"
+                        yield f"store64(ctx + {word * WORD}, o_{name}){source}"
+                yield f"return {self._value(value)}{source}"
             case Break():
-                yield "break"
+                yield f"break{source}"
             case Continue():
-                yield "continue"
+                yield f"continue{source}"
 
     def _value(self, node: Expr) -> str:
         match node:
@@ -144,10 +168,8 @@ class _Lowering:
                 return f"o_{name}" if self._is_output(word) else f"i_{name}"
             case Unary(op=op, operand=operand):
                 return f"({op}{self._value(operand)})"
-            case Binary(op=("//" | "%") as op, left=left, right=Field() as right):
-                return f"{_DIVISIONS[op]}({self._value(left)}, {self._value(right)})"
-            case Binary(op=op, left=left, right=right) if op in _WRAPPING:
-                return f"{_WRAPPING[op]}({self._value(left)}, {self._value(right)})"
+            case Binary(op=op, left=left, right=right) if op in _CALLED:
+                return f"{_CALLED[op]}({self._value(left)}, {self._value(right)})"
             case Binary(op=op, left=left, right=right):
                 return f"({self._value(left)} {op} {self._value(right)})"
             case Choice(test=test, then=then, otherwise=otherwise):

@@ -43,6 +43,7 @@ class Admission:
             strip_length is, on the whole ladder; None when that is not known: refused, or
             proved with parameters that were guessed.
         is_raid0: it is known to have given the raid0 formula's map on the whole ladder.
+        kernel: the kernel that was asked, and whether it could be; empty when none was.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Admission:
     step_bound: int = 0
     prefix: bool | None = None
     is_raid0: bool = False
+    kernel: str = ""
 
     @property
     def refusal(self) -> str:

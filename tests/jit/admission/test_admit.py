@@ -8,10 +8,13 @@ import sys
 
 import pytest
 
+from iomapd.abi.shipped import shipped_dir
 from iomapd.jit.admission import Geometry, Prover, admit, examine, load_program
 from iomapd.jit.admission import admit as admit_function
 from iomapd.jit.admission.limits import words_of_death
+from iomapd.jit.bpf.kernel import why_not
 from tests.jit.admission.sources import BOMB, EVERYTHING, RAID0
+from tests.mounted.harness import SOAK
 
 # The module, which the function of the same name hides.
 module = sys.modules[admit_function.__module__]
@@ -25,7 +28,7 @@ def stages(admission):
 
 ALL_PASS = [
     ("parse", "pass"), ("bounded", "pass"), ("compile", "pass"),
-    ("verifier", "skip"), ("agree", "pass"), ("prove", "pass"),
+    ("verifier", "skip" if why_not() else "pass"), ("agree", "pass"), ("prove", "pass"),
 ]  # fmt: skip
 
 
@@ -107,6 +110,7 @@ def test_given_parameters_are_the_ones_that_are_proved():
 def test_listings_are_there_when_asked_for():
     found = examine("made", EVERYTHING, FILE, params=[1, 2], listings=True)
     assert "define" in found.ir
+    assert found.bpf.startswith(b"\x7fELF")
     assert "iomap_ioend:" in found.assembly
     assert not found.admission.accepted  # the map of EVERYTHING makes no sense
     assert found.code == b""
@@ -159,6 +163,46 @@ def test_a_death_is_a_refusal_by_the_running_stage(child_that, script, words):
     assert not admission.accepted
     assert stages(admission) == [("compile", "fail")]
     assert admission.refusal == f"{FILE}:1: the program {words}"
+
+
+def test_llvm_that_runs_out_of_bpf_stack_exits_and_that_has_words(child_that):
+    child_that('cat >/dev/null; printf \'{"begin": "verifier"}\\n\'; exit 1')
+    admission = admit("made", RAID0, FILE)
+    assert stages(admission) == [("verifier", "fail")]
+    assert admission.refusal == (
+        f"{FILE}:1: the program needs more than the 512 bytes of stack that a BPF program has"
+    )
+
+
+def stack_eater():
+    """Eighty variables, all alive in every round."""
+    names = [f"v{number}" for number in range(80)]
+    lines = ["def iomap_begin(ctx):"]
+    lines += [
+        f"    {n} = (ctx.pos ^ {k * 7919 + 1}) * (ctx.seed + {k})" for k, n in enumerate(names)
+    ]
+    lines.append("    for i in range(9):")
+    lines += [
+        f"        {n} = {n} ^ ({names[(k * 37 + 11) % 80]} >> 3)" for k, n in enumerate(names)
+    ]
+    lines.append("    t = 0")
+    lines += [f"    t += {' ^ '.join(names[start : start + 20])}" for start in range(0, 80, 20)]
+    lines += ["    ctx.strip = t", "    ctx.addr = 0", "    ctx.length = 1", "    return 1\n"]
+    return "\n".join(lines)
+
+
+@pytest.mark.skipif(not SOAK, reason="takes the compiler five seconds: IOMAPD_SOAK=1")
+def test_a_program_with_too_many_variables_for_bpf_is_refused():
+    admission = admit("made", stack_eater(), FILE)
+    assert stages(admission)[-1] == ("verifier", "fail")
+    assert "512 bytes of stack" in admission.refusal
+
+
+@pytest.mark.skipif(not SOAK, reason="takes a minute: IOMAPD_SOAK=1")
+@pytest.mark.parametrize("path", sorted(shipped_dir("programs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_shipped_program_passes_every_stage(path):
+    admission = admit(path.stem, path.read_text(), str(path))
+    assert stages(admission) == ALL_PASS, admission.refusal
 
 
 def test_code_without_a_verdict_is_not_believed(child_that):

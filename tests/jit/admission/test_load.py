@@ -109,6 +109,26 @@ def test_a_refused_program_raises_and_is_not_kept(directory):
     assert store.load("program", program_key(wrong)) is None
 
 
+def test_what_another_kernel_said_does_not_count_for_new_programs(directory, monkeypatch):
+    monkeypatch.setattr(module, "environment", lambda: "x86_64 6.99: ")
+    monkeypatch.setattr(module, "examine", lambda *_, **how: pytest.fail(f"asked again: {how}"))
+    with pytest.raises(pytest.fail.Exception, match="'kernel': True"):
+        load_program("raid0", RAID0, FILE, directory=directory)
+
+
+def test_a_new_kernel_takes_no_stored_program_away(directory, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "environment", lambda: "x86_64 6.99: ")
+    with monkeypatch.context() as context:
+        context.setattr(module, "examine", lambda *_, **__: pytest.fail("asked again"))
+        loaded = load_program("raid0", RAID0, FILE, directory=directory, stored=True)
+    assert loaded.from_cache
+    cold = load_program("raid0", RAID0, FILE, directory=tmp_path / "cold", stored=True)
+    assert [stage.status for stage in cold.admission.stages] == ["pass"] * 3 + ["skip"] + [
+        "pass"
+    ] * 2
+    assert cold.admission.kernel == ""
+
+
 def test_a_damaged_object_is_examined_again(directory):
     path = cache.ObjectStore(directory).path_of("program", program_key(RAID0))
     content = bytearray(path.read_bytes())
@@ -165,8 +185,8 @@ def test_the_key_depends_on_the_text_and_the_parameters():
 
 @pytest.mark.parametrize(
     "file",
-    ["jit/build.py", "jit/admission/prove.py", "mapping/proof.py", "native/integers.py",
-     "abi/program.py"],
+    ["jit/build.py", "jit/division.py", "jit/bpf/wrapper.py", "jit/admission/prove.py",
+     "mapping/proof.py", "native/integers.py", "abi/program.py"],
 )  # fmt: skip
 def test_the_key_depends_on_everything_that_makes_code_or_verdict(monkeypatch, file):
     before = program_key(RAID0)

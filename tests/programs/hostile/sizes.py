@@ -1,7 +1,21 @@
 # SPDX-License-Identifier: MIT
 """Programs that would take too long, or grow too large, when they run or when they are compiled."""
 
-from tests.programs.hostile.case import beside, inside
+from textwrap import indent
+
+from tests.programs.hostile.case import RAID0, beside, inside, whole
+
+# A loop that only ends when it has ended: the verifier keeps every count apart, since a decision
+# hangs on it.
+COUNTING = """\
+def iomap_begin(ctx):
+    n = 0
+    for i in range(600):
+        if n * ctx.unit <= ctx.pos:
+            n += 1
+"""
+COUNTING += indent(RAID0 + "if n == 123456789:\n    ctx.strip = 0\n", "    ")
+COUNTING += "    return HANDLED\n"
 
 
 def tripling(depth):
@@ -41,4 +55,6 @@ SIZES = [
            + "def f0(x):\n    return x\n", line=283),
     beside("code that multiplies", "f3 becomes ", choosing(8), line=39, stage="bounded"),
     inside("201 statements", "a program has at most 200 statements", "x = 1\n" * 194, line=-6),
+    whole("more paths than the verifier follows", "at most 1000000 instructions in all", COUNTING,
+          line=4, stage="verifier"),
 ]  # fmt: skip
