@@ -53,6 +53,17 @@ def test_what_was_acknowledged_is_there_at_the_next_instant(cut_path):
 
 
 @pytest.mark.slow
+def test_a_power_cut_during_the_recovery_from_one_loses_nothing_more(cut_path):
+    recorded = machine.record(cut_path / "log", machine.Plan("mixed", 4, steps=100, mounts=1))
+    random = Random(4)
+    for number, first in enumerate(recorded.choose(random, soak(2))):
+        kept, recovery = machine.record_recovery(cut_path / f"r{number}", recorded, first)
+        chosen = recovery.choose(random, 12)
+        violations = machine.check(recovery, chosen, cut_path / "state", kept=kept)
+        assert not violations, "\n".join([*violations, cuts.describe(recorded.logs, first)])
+
+
+@pytest.mark.slow
 def test_a_create_that_lost_its_power_can_be_repeated(cut_path):
     recorded = machine.record(cut_path / "log", machine.Plan("names", 3, steps=2, mounts=1))
     random, replay = Random(3), cuts.Replay(recorded.logs)
