@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.mounted, pytest.mark.slow]  # the recorder is a mount
 
 # What is special about some of the work besides its diet.
 SPECIAL = {
-    "reuse": {"size": 5 << 19},  # hardly more room than the files want
+    "reuse": {"size": 3 << 19},  # less room than the files want
     "names": {"checkpoint": 128 << 10},  # the store's log begins anew several times
     "chains": {"mounts": 1, "actors": 5},
 }
