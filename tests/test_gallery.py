@@ -12,7 +12,10 @@ from iomapd.tools.scene import compose
 from iomapd.tools.scene_svg import to_svg
 
 GALLERY = Path(__file__).parent.parent / "docs" / "layouts"
-PARAMS = {"interleave": {"chunk": 128 << 10}}
+PARAMS = {
+    "interleave": {"chunk": 128 << 10},
+    "ceph": {"stripe_count": 2, "object_size": 256 << 10},
+}
 AGAIN = "iomapd program draw {name} --seed 6{params} --svg docs/layouts/{name}.svg"
 
 

@@ -211,9 +211,7 @@ class MemberIO:
             await trio.to_thread.run_sync(os.fdatasync, seat.member.fd)
         except OSError as exc:
             seat.failed = True
-            self._note(
-                seat, f"flush failed: {exc.strerror}; its data is not durable until remount"
-            )
+            self._note(seat, f"flush failed: {exc.strerror}; its data is not durable until remount")
 
 
 def _count(counters: MemberCounters, nbytes: int, *, writing: bool) -> None:

@@ -182,7 +182,8 @@ class ControlPlane:
         if ino is None or names.find(*new) is None:
             return
         inode = self.core.table.peek(ino)
-        if inode is not None and self.points.is_pending(inode):
+        # Touched: blocks overwritten in place leave nothing else for a point to copy.
+        if inode is not None and (inode.touched or self.points.is_pending(inode)):
             await self.points.make()
 
     async def closed(self, inode: Inode) -> None:

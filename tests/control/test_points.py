@@ -247,3 +247,17 @@ async def test_names_alone_become_durable_within_the_interval(live, monkeypatch,
     new_file(live)
     await trio.sleep(10 * INTERVAL_S)
     assert len(begun) == 1, "one point for the name, none for nothing"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new data", "overwritten in place"])
+async def test_a_replacing_rename_shows_the_old_file_or_the_whole_new_one(live, again):
+    """Data overwritten in place was left out: the new name could show the bytes before it."""
+    new_file(live, b"old")
+    inode = new_file(live, b"new")
+    await live.files.write(inode, 0, b"1" * 8192)
+    if again:
+        await live.points.make()
+        await live.files.write(inode, 0, b"2" * 700)
+    flushes = sum(c.flushes for c in live.core.io.counters().values())
+    await live.settle_before_replacing((1, b"new"), (1, b"old"))
+    assert sum(c.flushes for c in live.core.io.counters().values()) > flushes

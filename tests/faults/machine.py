@@ -175,6 +175,26 @@ def record(
     return taken(plan, recording.logs(), workload.oracle, problems)
 
 
+def record_recovery(base: Path, recorded: Recorded, cut: cuts.Cut) -> tuple[int, Recorded]:
+    """Record how the volume that *cut* left is opened and ended.
+
+    Returns:
+        How many promises had been made, and the logs: whatever they are cut to has to keep them.
+    """
+    recording = Recording(base, flush_seconds=recorded.plan.flush_seconds)
+    cuts.materialize(recorded.logs, cut, recording.backing)
+    with recording, quick_checksums():
+        layout = plane.write_layout(recording.directory, MEMBERS, recorded.plan.size, UNIT)
+        recording.mark(CREATED)
+        trio.run(_open_and_end, layout)
+    return recorded.kept(cut.instant), taken(recorded.plan, recording.logs(), recorded.oracle, [])
+
+
+async def _open_and_end(layout: Path) -> None:
+    async with plane.opened(layout):
+        pass
+
+
 def taken(plan: Plan, logs: cuts.Logs, oracle: Oracle, problems: list[str]) -> Recorded:
     """Count and return what was recorded."""
     TALLY.logs += 1
@@ -211,6 +231,7 @@ def check(
     enough: int = 1,
     only_look: bool = False,
     count: bool = True,
+    kept: int | None = None,
 ) -> list[str]:
     """Check *chosen* states in *directory*.
 
@@ -221,21 +242,22 @@ def check(
         enough: so many violations end it.
         only_look: open and judge, no fsck and no use.
         count: in the tally; not where violations are wanted.
+        kept: how many promises had been made, if the logs do not say it.
 
     Returns:
         What was violated, in words.
     """
     with quick_checksums():
         tally = TALLY if count else Tally()
-        return trio.run(_check, recorded, chosen, directory, enough, only_look, tally)
+        return trio.run(_check, recorded, chosen, directory, enough, only_look, tally, kept)
 
 
-async def _check(recorded, chosen, directory, enough, only_look, tally) -> list[str]:
+async def _check(recorded, chosen, directory, enough, only_look, tally, known) -> list[str]:
     replay, violations = cuts.Replay(recorded.logs), []
     for number, cut in enumerate(chosen):
         replay.materialize(cut, directory)
         layout = plane.write_layout(directory, MEMBERS, recorded.plan.size, UNIT)
-        kept = recorded.kept(cut.instant)
+        kept = recorded.kept(cut.instant) if known is None else known
         depth = LOOK if only_look else (USE if number % 3 == 0 else FSCK)
         verdict = await check_state(layout, recorded.oracle, kept, depth)
         tally.states += 1

@@ -164,6 +164,13 @@ def rename_without_point() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def fdatasync_without_the_log() -> Iterator[None]:
+    """An fdatasync after a truncate flushes the members and leaves the log as it is."""
+    with patch.object(Points, "_is_unflushed", lambda _self, _ino: False):
+        yield
+
+
 # -- work that shows it
 
 
@@ -214,6 +221,13 @@ async def _cut_short_and_grow(work: Workload) -> None:
     await work.sync("a")
 
 
+async def _cut_short_and_fdatasync(work: Workload) -> None:
+    await _fsync_a_file(work)
+    await work.truncate("a", lambda _size: 5000)
+    await work.sync("a", data_only=True)
+    await work.mkdir("d")
+
+
 async def _write_with_dsync(work: Workload) -> None:
     await _fsync_a_file(work)
     await work.write("a", at(8 * KIB, 4 * KIB), dsync=True)
@@ -256,5 +270,8 @@ PLANTS = {
     "O_DSYNC from the cache": Planted(dsync_from_cache, _write_with_dsync, "was promised|size"),
     "directory not synced": Planted(directory_not_synced, _make_names, "store is missing"),
     "fsyncdir forgotten": Planted(fsyncdir_forgotten, _make_names, "are lost"),
+    "fdatasync without the log": Planted(
+        fdatasync_without_the_log, _cut_short_and_fdatasync, "event 2 was promised"
+    ),
     "rename without its point": Planted(rename_without_point, _replace_a_file, "size 0"),
 }

@@ -10,6 +10,7 @@ from tests.faults import cuts, machine
 from tests.faults.planted import PLANTS
 from tests.mounted.harness import soak
 
+pytestmark = [pytest.mark.mounted, pytest.mark.slow]  # the recorder is a mount
 PLAN = machine.Plan("scripted", 1, mounts=1, size=2 << 20, flush_seconds=0.004)
 CLEAN = soak(6)  # states without a plant, for each script
 
@@ -24,7 +25,6 @@ def edges(recorded):
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_bug_is_caught(name, cut_path):
     planted, random = PLANTS[name], Random(1)

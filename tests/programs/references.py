@@ -145,3 +145,19 @@ def _hash(value):
         value = (value ^ value // (1 << shift)) * factor
     value %= 1 << 31
     return value ^ value // (1 << 15)
+
+
+def ceph(geometry):
+    stripe_count, object_size = geometry.params
+    depth = min(max(object_size // geometry.unit, 1), 1024, geometry.rows)
+    width = min(max(stripe_count, 1), 64)
+    units = iter(range(geometry.rows * geometry.nr_strips))
+    objects = [[] for _ in range(geometry.rows // depth * geometry.nr_strips)]
+    for first in range(0, len(objects), width):
+        for _ in range(depth):
+            for stack in objects[first : first + width]:
+                stack.append(next(units))
+    strips = [[u for stack in hand for u in stack] for hand in deal(objects, geometry.nr_strips)]
+    for strip, left in zip(strips, deal(list(units), geometry.nr_strips), strict=True):
+        strip += left
+    return strips

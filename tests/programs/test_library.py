@@ -19,7 +19,7 @@ from tests.programs.references import Geometry
 KIB = 1 << 10
 MIB = 1 << 20
 PREFIX = {"raid0", "rotated", "declustered", "xor_interleave"}
-FIXED = {"linear", "interleave", "reverse"}
+FIXED = {"linear", "interleave", "reverse", "ceph"}
 FILES = {path.stem: path for path in sorted(shipped_dir("programs").glob("*.py"))}
 MODULES = {name: runpy.run_path(str(path)) for name, path in FILES.items()}
 INTERPRETED = {
@@ -61,8 +61,9 @@ def ask(name, geometry, pos):
 
 
 def geometry_for(name, unit, nr_strips, rows, seed=1, chunk=None):
-    params = (4 * unit if chunk is None else chunk,) if name == "interleave" else ()
-    return Geometry(unit, nr_strips, rows, seed, params)
+    size = 4 * unit if chunk is None else chunk
+    params = {"interleave": (size,), "ceph": (3 if chunk is None else chunk >> 16, size)}
+    return Geometry(unit, nr_strips, rows, seed, params.get(name, ()))
 
 
 def strips_of(name, geometry):
@@ -235,6 +236,7 @@ def test_declustered_loads_all_strips_alike(nr_strips):
 
 
 PICTURED = {
+    "ceph": [Geometry(64 * KIB, 4, 5, 6, (2, 256 * KIB))],
     "raid0": [],
     "linear": [Geometry(64 * KIB, 4, 4)],
     "rotated": [Geometry(64 * KIB, 4, 2, 3), Geometry(64 * KIB, 4, 2, 4)],
