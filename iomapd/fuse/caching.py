@@ -8,7 +8,8 @@
     none     nowhere             before write(2) returns     ours
 
 What is opened with O_DIRECT goes past the page cache in each of them.  A shared mapping has
-pages in each of them too: with ``none`` the kernel keeps them in step with reads and writes.
+pages in each of them too: with ``none`` the kernel keeps them in step with reads and writes
+(since Linux 6.6; before that it refuses such mappings).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from iomapd.abi.fuse import FH_WRITE_CACHE, INIT_DIRECT_IO_ALLOW_MMAP, INIT_WRITEBACK_CACHE
+from iomapd.abi.fuse import FH_WRITE_CACHE, INIT_WRITEBACK_CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,14 +50,11 @@ class Caching:
     def opens_direct(self, flags: int) -> bool:
         """Tell whether reads and writes through a handle opened with *flags* skip the page cache.
 
-        The kernel writes dirty pages back before direct I/O, and drops clean ones after it, where
-        it allows mappings beside it (Linux 6.6).  Before that, direct I/O beside cached writes
-        would read old bytes: then O_DIRECT is the page cache's own, which does so too.
+        A kernel that writes back keeps the times of a file, but does not raise them for what
+        FOPEN_DIRECT_IO lets past it (seen on Linux 6.18).  There O_DIRECT is the page cache's own:
+        coherent, with the right times, and without direct writes of one file side by side.
         """
-        if self._mode == NONE:
-            return True
-        coherent = self._agreed(INIT_DIRECT_IO_ALLOW_MMAP) or not self.writes_back
-        return bool(flags & os.O_DIRECT) and coherent
+        return self._mode == NONE or (bool(flags & os.O_DIRECT) and not self.writes_back)
 
     def keeps_times(self, fh: int) -> bool:
         """Tell whether the kernel itself keeps the times of a write, by its file handle."""

@@ -16,6 +16,7 @@ from iomapd.abi.fuse import (
     INIT_EXT,
     INIT_HANDLE_KILLPRIV_V2,
     INIT_MAX_PAGES,
+    INIT_WRITEBACK_CACHE,
     InitIn,
     InitOut,
 )
@@ -51,6 +52,14 @@ def test_requests_of_one_mebibyte_and_the_capabilities_we_want():
     assert result.flags & INIT_DIRECT_IO_ALLOW_MMAP
     assert result.flags & INIT_EXPLICIT_INVAL_DATA
     assert not result.flags & INIT_AUTO_INVAL_DATA
+
+
+def test_a_writeback_cache_is_had_by_wish_only():
+    assert agreed(wishes=Wishes(writeback=True)).flags & INIT_WRITEBACK_CACHE
+    assert not agreed().flags & INIT_WRITEBACK_CACHE
+    offered = OFFER._replace(flags=INIT_MAX_PAGES)
+    refused = agreed(offer=offered, wishes=Wishes(writeback=True))
+    assert not refused.flags & INIT_WRITEBACK_CACHE
 
 
 def test_only_what_the_kernel_offers_is_accepted():
