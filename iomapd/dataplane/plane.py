@@ -17,6 +17,7 @@ from iomapd.cache.entry import SLOT_SIZE
 from iomapd.dataplane import statistics as counters
 from iomapd.dataplane.request import DATA_MAX, NR_REASONS, REQUEST_SIZE, lay_out
 from iomapd.native.bits import cycles
+from iomapd.native.calls import library_function
 from iomapd.native.memory import load64, store64, store_release
 from iomapd.native.region import Region
 
@@ -37,6 +38,7 @@ STRATEGY: Final = 72  # BY_PROGRAM, BY_CACHE or BY_UPCALL
 ZEROS: Final = 80  # address of DATA_MAX zero bytes
 FILE_END: Final = 88  # largest end of data, bytes
 NR_LANES: Final = 96
+CLOCK: Final = 104  # address of clock_gettime(3), which asks no kernel
 STOP: Final = 128  # 1 = lanes end
 BUSY: Final = 192  # lanes in member I/O right now; a cache line of its own
 PLANE_SIZE: Final = 256
@@ -154,6 +156,7 @@ class Plane:
         self.set(ZEROS, self._zeros.addr)
         self.set(FILE_END, MAX_FILE_SIZE - MAX_FILE_SIZE % BLOCK)
         self.set(NR_LANES, self.nr_lanes)
+        self.set(CLOCK, library_function("clock_gettime"))
 
     def get(self, word: int) -> int:
         """Return a word."""

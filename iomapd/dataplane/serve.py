@@ -63,6 +63,7 @@ from iomapd.dataplane.gather import (
     survey,
 )
 from iomapd.dataplane.plane import (
+    CLOCK,
     DIRECT,
     ENTRIES,
     FILE_END,
@@ -108,6 +109,7 @@ from iomapd.dataplane.transfer import (
     reply_written,
     write_pieces,
 )
+from iomapd.native.calls import call2
 from iomapd.native.memory import (
     fetch_add,
     fetch_or,
@@ -117,7 +119,7 @@ from iomapd.native.memory import (
     store64,
     store_release,
 )
-from iomapd.native.syscalls import CLOCK_REALTIME_COARSE, clock_gettime
+from iomapd.native.syscalls import CLOCK_REALTIME_COARSE
 
 _NS: Final = 1_000_000_000
 
@@ -258,7 +260,7 @@ def finish_write(plane: int, request: int, entry: int, pos: int, end: int) -> No
     cached = load32(load64(request + MESSAGE) + WRITE_FLAGS) & FUSE_WRITE_CACHE != 0
     # Without a writeback cache, what a shared mapping wrote comes as if there were one.
     keeps_times = load64(plane + FLAGS) & KERNEL_TIMES != 0
-    now = 0 if cached and keeps_times else now_ns(request)
+    now = 0 if cached and keeps_times else now_ns(plane, request)
     note_write(entry, load64(request + TOUCH), end, now)
 
 
@@ -288,11 +290,11 @@ def raise_atime(plane: int, request: int, entry: int) -> None:
         return
     atime = load64(entry + ATIME)
     if atime <= load64(entry + MTIME) or atime <= load64(entry + CTIME):
-        store64(entry + ATIME, now_ns(request))
+        store64(entry + ATIME, now_ns(plane, request))
         store_release(entry + DIRTY, 1)
 
 
-def now_ns(request: int) -> int:
+def now_ns(plane: int, request: int) -> int:
     """Return the time, ns since the epoch, as coarse as the kernel's own timestamps."""
-    clock_gettime(CLOCK_REALTIME_COARSE, request + TIMESPEC)
+    call2(load64(plane + CLOCK), CLOCK_REALTIME_COARSE, request + TIMESPEC)
     return load64(request + TIMESPEC) * _NS + load64(request + TIMESPEC + 8)

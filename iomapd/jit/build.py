@@ -128,7 +128,13 @@ def _register(functions: Sequence[FunctionType], *, lines: bool) -> None:
     for function in functions:
         # Registering twice would give numba two equal candidates for each call.
         if function not in _registered:
-            register_jitable(error_model=_ERROR_MODEL, debug=lines)(function)
+            # Nobody calls it from outside: wrappers would be an eighth of all the work.
+            register_jitable(
+                error_model=_ERROR_MODEL,
+                debug=lines,
+                no_cpython_wrapper=True,
+                no_cfunc_wrapper=True,
+            )(function)
             _registered.add(function)
 
 

@@ -177,6 +177,17 @@ def _emit_call(typing_context: Any, function: Any, argument: Any) -> Any:
 _call: Any = intrinsic(_emit_call)
 
 
+def _emit_call2(typing_context: Any, function: Any, first: Any, second: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64, _I64]).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), [args[1], args[2]])
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
+_call2: Any = intrinsic(_emit_call2)
+
+
 def _wrapping(method: str) -> Any:
     """Make the intrinsic of an operation without the promise that it does not overflow."""
 
@@ -255,6 +266,9 @@ _overload_binary(integers.divide, _external(division.DIVIDE))
 _overload_binary(integers.modulo, _external(division.MODULO))
 overload(calls.call1)(
     lambda function, argument: lambda function, argument: _call(function, argument)
+)
+overload(calls.call2)(
+    lambda function, first, second: lambda function, first, second: _call2(function, first, second)
 )
 overload(syscalls.syscall)(
     lambda number, a, b, c, d, e, f: (

@@ -35,7 +35,7 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
         memory.load_acquire, memory.store_release, memory.fence,
         memory.exchange, memory.fetch_add, memory.fetch_or, memory.fetch_and, memory.fetch_max,
         memory.copy, memory.clear, bits.trailing_zeros, bits.bit_length, bits.cycles,
-        calls.call1, syscalls.syscall,
+        calls.call1, calls.call2, syscalls.syscall,
         integers.add, integers.subtract, integers.multiply, integers.divide, integers.modulo,
     }
 )  # fmt: skip
