@@ -137,7 +137,7 @@ class Plan:
         gone: rows to delete; kept: rows to put, shorter or new.
         spaces: what becomes free.
         forgotten: file ranges whose extents are no longer what they were.
-        moved: an extent that is gone, and the one that its rest becomes.
+        moved: an extent, and the one that its last rows become.
     """
 
     gone: list[Extent] = field(default_factory=list)
@@ -186,10 +186,9 @@ def _free(plan: Plan, extent: Extent, first: int, last: int, rest: Extent | None
         plan.kept.append(head)
     else:
         plan.gone.append(extent)
-        if rest is not None:
-            plan.moved.append((extent, rest))
     if rest is not None:
         plan.kept.append(rest)
+        plan.moved.append((extent, rest))
     width = len(extent.strips)
     for strip in extent.strips:
         span = (strip.addr + first // width, strip.addr + last // width)

@@ -168,6 +168,22 @@ async def test_a_killed_server_brings_nothing_back_and_loses_nothing_else(
     killed.control.core.store.close()
 
 
+async def test_what_is_left_behind_a_hole_stays_fresh_when_what_is_before_it_goes(tmp_path):
+    killed = Killed(tmp_path)
+    control, inode = killed.control, killed.make(b"f")
+    data = bytearray(random.Random(4).randbytes(3 * MIB))
+    for at in range(0, len(data), MIB):
+        await control.files.write(inode, at, bytes(data[at : at + MIB]))
+    for pos in (MIB + ROW, 0):
+        await control.puncher.punch(inode, pos, MIB)
+        data[pos : pos + MIB] = bytes(MIB)
+    await control.puncher.punch(inode, MIB, ROW)
+    data[MIB : MIB + ROW] = bytes(ROW)
+    killed.kill()
+    assert await killed.read(b"f") == data
+    killed.control.core.store.close()
+
+
 def extent(offset, length, nr_strips):
     strips = tuple(Strip(i + 1, 10 * MIB) for i in range(nr_strips))
     each = length // nr_strips
