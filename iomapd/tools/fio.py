@@ -32,12 +32,18 @@ class FioError(IomapdError):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An access pattern; *block_size* is bytes, *depth* requests in flight per target file."""
+    """An access pattern; *block_size* is bytes, *depth* requests in flight per job and file.
+
+    *jobs* is how many threads do it side by side in the same file.  *fresh*: each target is
+    made anew and written once through, instead of what is there being written over.
+    """
 
     pattern: Pattern
     direct: bool
     depth: int
     block_size: int = 1 << 20
+    jobs: int = 1
+    fresh: bool = False
 
     @property
     def is_write(self) -> bool:
@@ -70,9 +76,10 @@ class Rate:
 def measure(point: Point, targets: Sequence[Target], seconds: float) -> dict[str, Rate]:
     """Measure *targets* at *point*, one after the other, in one fio process.
 
-    O_DIRECT runs repeat for *seconds*.  Buffered reads start cold (fio drops
-    the cache of the file first) and go through the file once, for *seconds*
-    at most: a second pass would measure the page cache alone.
+    O_DIRECT runs repeat for *seconds*.  New files are written once, for
+    *seconds* at most.  Buffered reads start cold (fio drops the cache of the
+    file first) and go through the file once, for *seconds* at most: a second
+    pass would measure the page cache alone.
 
     Returns:
         The rate of each target by name, without those that fio could not
@@ -84,6 +91,9 @@ def measure(point: Point, targets: Sequence[Target], seconds: float) -> dict[str
     able = [target for target in targets if target.writable or not point.is_write]
     if not able:
         return {}
+    if point.fresh:
+        for path in (path for target in able for path in target.paths):
+            path.unlink(missing_ok=True)
     jobs = _run(_job_file(point, able, seconds), _LAUNCH_SECONDS + len(able) * seconds * 2)
     return {target.name: rate for target in able if (rate := _rate(jobs, target, point))}
 
@@ -143,12 +153,16 @@ def _job_file(point: Point, targets: Sequence[Target], seconds: float) -> str:
     lines = [
         "[global]",
         *(f"rw={point.pattern}", f"bs={point.block_size}", f"iodepth={point.depth}"),
+        f"numjobs={point.jobs}",
         f"ioengine={'psync' if point.depth == 1 else queue_engine()}",
         *(f"direct={point.direct:d}", f"runtime={max(int(seconds * 1000), 1)}ms"),
         # Buffers are allocated once and their contents do not matter: no time goes there.
         *("refill_buffers=0", "scramble_buffers=0", "continue_on_error=none", "exitall_on_error=0"),
     ]
-    if point.direct or point.is_write:
+    if point.fresh:
+        # fio would preallocate; what is asked is what a plain program's writes cost.
+        lines.append("fallocate=none")
+    elif point.direct or point.is_write:
         lines.append("time_based=1")
     for target in targets:
         for number, path in enumerate(target.paths):

@@ -21,8 +21,17 @@ UNMOUNT_SECONDS = 60.0
 
 
 @contextmanager
-def mounted(source: Path, mountpoint: Path, *, log: Path) -> Iterator[MountReport]:
+def mounted(
+    source: Path,
+    mountpoint: Path,
+    *,
+    log: Path,
+    options: dict[str, str | None] | None = None,
+    lanes: int | None = None,
+) -> Iterator[MountReport]:
     """Mount *source* on *mountpoint* for the length of the block; the server logs to *log*.
+
+    *options* and *lanes* are those of ``iomapd mount``.
 
     After a failure inside the block, a mount that cannot be ended in order is
     cut off: leaving it behind would be worse than losing what is on it.
@@ -31,7 +40,7 @@ def mounted(source: Path, mountpoint: Path, *, log: Path) -> Iterator[MountRepor
         MountError: it could not be mounted, or not unmounted.
     """
     try:
-        yield launch(source, mountpoint, {}, log=log)
+        yield launch(source, mountpoint, options or {}, lanes=lanes, log=log)
     except BaseException:
         if find_mount(mountpoint) is not None:
             _end(mountpoint)

@@ -37,6 +37,25 @@ def test_a_queue_of_eight_is_kept(target):
     assert rates["one"].iops > 0
 
 
+@pytest.mark.slow
+def test_jobs_side_by_side_add_up_and_stay_within_the_file(target):
+    rates = fio.measure(Point("randwrite", False, 1, 4096, jobs=3), [target], 0.05)
+    assert rates["one"].iops > 0
+    assert target.paths[0].stat().st_size == 4 * MIB
+
+
+@pytest.mark.slow
+def test_a_fresh_file_is_made_anew_and_written_once(target):
+    before = target.paths[0].stat().st_ino
+    keep = target.paths[0].open("rb")  # so that the number is not given to the new file
+    with keep:
+        rates = fio.measure(Point("write", False, 1, fresh=True), [target], 5)
+    assert rates["one"].bandwidth > 0
+    found = target.paths[0].stat()
+    assert found.st_ino != before
+    assert found.st_size == 4 * MIB
+
+
 def test_a_target_for_reading_is_never_written(target):
     before = target.paths[0].read_bytes()
     only = Target("one", target.paths, 4 * MIB, writable=False)

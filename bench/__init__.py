@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Measurements: one question per module; `python -m bench.NAME`."""
