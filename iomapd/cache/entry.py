@@ -9,7 +9,7 @@
         32  ctime    ns                                                 all
         40  flags    FORWARD_WRITES, FORWARD_ALL                        server
         48  hold     how many want no lane to work on the inode         server
-        56  cookie   goes up when extents go or marks are cleared       server
+        56  cookie   another when extents go; none comes twice          server
         64  extents  address of the extent block, below; 0 = none       server
         72  places   address of member-level records; 0 = none          server
         80  touched  bit per member written to and not flushed          all

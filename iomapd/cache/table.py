@@ -108,6 +108,7 @@ class SharedTable:
         start = HEADER_SIZE + nr_buckets * WAYS * ENTRY_SIZE
         self._arena = Arena(start, region.size, region.back)
         self._in_use = 0
+        self._cookie = 0
 
     @classmethod
     def private(cls, nr_buckets: int = 256) -> SharedTable:
@@ -157,7 +158,8 @@ class SharedTable:
                 continue
             self._words[index + 1 : index + ENTRY_SIZE // 8] = words[1:]
             for offset, value in (
-                (HOLD, holders), (COOKIE, 1), (EXTENTS, 0), (MARKS, 0), (SHRINK, NOT_SHRINKING),
+                (HOLD, holders), (COOKIE, self.new_cookie()), (EXTENTS, 0), (MARKS, 0),
+                (SHRINK, NOT_SHRINKING),
             ):  # fmt: skip
                 self._words[index + offset // 8] = value
             # Last, and with a fence: who finds the number finds the rest.
@@ -165,6 +167,11 @@ class SharedTable:
             self._in_use += 1
             return entry
         return None
+
+    def new_cookie(self) -> int:
+        """Return a cookie that no entry has had: what was read under another is void."""
+        self._cookie += 1
+        return self._cookie
 
     def detach(self, entry: int) -> None:
         """Take an entry back; nobody shows its inode, and its bitmaps are gone."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from iomapd.cache.extents import ExtentCache, PlaceCache
     from iomapd.cache.inode import Inode
     from iomapd.cache.inodes import InodeTable
+    from iomapd.cache.table import SharedTable
     from iomapd.control.marks import Marks
 
 EXTENTS_PUBLISHED: Final = 1024
@@ -40,15 +41,22 @@ class Publisher:
 
     Args:
         table: gives inodes their entries.
+        shared: where those lie.
         board: the lanes' slots.
         cache: known extents.
         marks: bitmaps of extents.
     """
 
     def __init__(
-        self, table: InodeTable, board: SlotBoard, cache: ExtentCache, marks: Marks
+        self,
+        table: InodeTable,
+        shared: SharedTable,
+        board: SlotBoard,
+        cache: ExtentCache,
+        marks: Marks,
     ) -> None:
         self._table = table
+        self._shared = shared
         self._board = board
         self._cache = cache
         self._marks = marks
@@ -90,7 +98,7 @@ class Publisher:
         if inode.entry:
             self._replace(inode, EXTENTS, None, 0)
             self._replace(inode, PLACES, None, 0)
-            inode.words[COOKIE // 8] += 1
+            inode.words[COOKIE // 8] = self._shared.new_cookie()
 
     def publish_places(self, inode: Inode, places: PlaceCache, start: int, end: int) -> None:
         """Publish the member-level records of ``[start, end)`` (bytes), and what was shown."""

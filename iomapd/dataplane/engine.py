@@ -60,8 +60,9 @@ class EncodedExtent:
 
     def set_marks(self, written: int, fresh: int) -> None:
         """Name the bitmaps, by address; zeros when all is written.  No lane sees it yet."""
-        self._words[MARKS // WORD] = written
+        # What a lane looks at first comes last.
         self._words[FRESH // WORD] = fresh
+        self._words[MARKS // WORD] = written
 
 
 def encode(

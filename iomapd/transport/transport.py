@@ -295,6 +295,16 @@ class Transport:
         read = self._carrier.counter if self._carrier else lambda _: 0
         return TransportStatistics(*[read(getattr(fields, name.upper())) for name in names])
 
+    def stop_lanes(self) -> None:
+        """Join the lanes, after the server has left: from here on no member I/O is under way.
+
+        The pair is hung up first, since a lane may sleep in a send into it.
+        """
+        self._stopping = True
+        hang_up(self._pair)
+        if self._lanes is not None:
+            self._lanes.stop()
+
     def stop(self) -> None:
         """Join the threads, close everything, and take away the mount if it is still there.
 
