@@ -4,6 +4,7 @@
 import errno
 import mmap
 import os
+import random
 import stat
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from tests.mounted import syscalls, tagged
-from tests.mounted.harness import ON_HOST, is_root
+from tests.mounted.harness import ON_HOST, is_root, soak
 
 MIB = 1 << 20
 VOLUME = {"members": 4, "sizes": ("48MiB",)}
@@ -349,3 +350,69 @@ def test_the_kernel_does_not_ask_again_for_what_there_is_not(opened, shared_volu
         with refused(errno.ENOTTY):
             os.tcgetpgrp(fd)
     assert os.isatty(opened[1]) is False
+
+
+# -- all at once
+
+
+def test_space_that_holes_give_back_shows_nobody_elses_bytes(make_volume):
+    """Files that punch, reserve and write compete for a volume that is too small for them."""
+    volume = make_volume(members=3, sizes=("4MiB",), unit="16KiB")
+    failures = []
+
+    def compete(number):
+        try:
+            _Competitor(volume.mnt / f"file{number}", number).run(soak(60))
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=compete, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    volume.remount()
+    for number in range(4):
+        tagged.check((volume.mnt / f"file{number}").read_bytes(), number, holes=True)
+
+
+class _Competitor:
+    """Changes one file at random; whatever it reads is its own or zeros, in its place."""
+
+    SIZE = 4 * MIB
+
+    def __init__(self, path, number):
+        self.number = number
+        self.random = random.Random(number)
+        self.fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+
+    def range(self):
+        pos = self.random.randrange(self.SIZE) // 4096 * 4096
+        return pos, min(self.random.randint(1, 256) * 4096, self.SIZE - pos)
+
+    def write(self, pos, length):
+        os.pwrite(self.fd, tagged.content(self.number, length, pos), pos)
+
+    def punch(self, pos, length):
+        syscalls.punch(self.fd, pos, length)
+
+    def reserve(self, pos, length):
+        syscalls.fallocate(self.fd, syscalls.FALLOC_KEEP_SIZE, pos, length)
+
+    def zero(self, pos, length):
+        syscalls.fallocate(self.fd, syscalls.FALLOC_ZERO_RANGE, pos, length)
+
+    def run(self, steps):
+        for _ in range(steps):
+            step = self.random.choice((self.write, self.write, self.punch, self.reserve, self.zero))
+            try:
+                step(*self.range())
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+            pos, length = self.range()
+            tagged.check(os.pread(self.fd, length, pos), self.number, pos, holes=True)
+            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(self.fd)
