@@ -61,6 +61,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], left: str = "")
     return "\n".join(lines)
 
 
+def clear() -> None:
+    """Empty the terminal that stdout is."""
+    typer.echo("\x1b[2J\x1b[H", nl=False)
+
+
 def is_coloured() -> bool:
     """Whether stdout is a terminal and NO_COLOR (no-color.org) is not set."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""``iomapd stats``: the counters of a running server, once or as rates."""
+"""``iomapd stats``: what a running server has done, once or again and again."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from iomapd.cli import console
+from iomapd.cli.stats_view import difference, render
 
 
 def stats(
@@ -23,50 +24,33 @@ def stats(
     ],
     watch: Annotated[
         float | None,
-        typer.Option(min=0.1, metavar="SECONDS", help="Show changes per second, again and again."),
+        typer.Option(min=0.1, metavar="SECONDS", help="Show what happens, again and again."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what the server of a volume has done so far."""
+    """Show what the server of a volume has done so far.
+
+    Requests served in lanes and in Python, how long they took, why lanes left
+    some to Python, and the I/O of each member.
+    """
     from iomapd.tools.admin import request
 
-    counters, asked = request(mountpoint, "stats"), time.monotonic()
-    _show(counters, {}, 0, json)
+    counters = request(mountpoint, "stats")
+    _show(counters, 0.0, json)
     with suppress(KeyboardInterrupt):  # the usual way to end a watch
         while watch is not None:
             time.sleep(watch)
-            before, since = counters, asked
-            counters, asked = request(mountpoint, "stats"), time.monotonic()
-            _show(counters, before, asked - since, json)
+            before, counters = counters, request(mountpoint, "stats")
+            elapsed = (counters["uptime_ns"] - before["uptime_ns"]) / 1e9
+            _show(counters if json else difference(counters, before), elapsed, json)
 
 
-def _show(counters: dict[str, Any], before: dict[str, Any], elapsed: float, json: bool) -> None:
+def _show(counters: dict[str, Any], elapsed: float, json: bool) -> None:
     if json:
-        console.echo_json({"schema": "iomapd.stats", "version": 1, **counters})
-    else:
-        about = ("schema", "version")
-        now = {key: value for key, value in flatten(counters) if key not in about}
-        console.echo(_render(now, dict(flatten(before)), elapsed))
-
-
-def flatten(counters: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield ``("cache.hits", 7)`` for ``{"cache": {"hits": 7}}``; list items go by their index."""
-    for key, value in counters.items():
-        if isinstance(value, list):
-            value = {str(index): item for index, item in enumerate(value)}
-        if isinstance(value, dict):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _render(now: dict[str, Any], before: dict[str, Any], elapsed: float) -> str:
-    """Return a table of values, with their change per second when there is a *before*."""
-    if not before:
-        return console.table(("COUNTER", "VALUE"), list(now.items()), left="COUNTER")
-    rows = [
-        (name, value, f"{(value - before[name]) / elapsed:.1f}")
-        for name, value in now.items()
-        if isinstance(value, int | float) and isinstance(before.get(name), int | float)
-    ]
-    return "\n" + console.table(("COUNTER", "VALUE", "PER SECOND"), rows, left="COUNTER")
+        console.echo_json(counters)
+        return
+    if elapsed and sys.stdout.isatty():
+        console.clear()  # one picture that moves
+    elif elapsed:
+        console.echo()
+    console.echo("\n".join(render(counters, elapsed)))

@@ -189,6 +189,7 @@ def statistics(core: Core, points: Points) -> dict[str, Any]:
         "members": [
             {
                 "index": m.index,
+                "id": m.id,
                 "path": os.fspath(m.path.absolute()),
                 **asdict(core.io.counters()[m.id]),
             }

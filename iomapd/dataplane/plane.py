@@ -8,6 +8,7 @@ the server; see `cache.entry`.
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -214,27 +215,47 @@ class Plane:
         }
         return {
             **{name: self.total(offset) for name, offset in names.items()},
+            "threads": [self._thread_statistics(thread) for thread in range(self.nr_threads)],
             "forwarded": forwarded,
             "read_latency": self._histogram(counters.READ_LATENCY),
             "write_latency": self._histogram(counters.WRITE_LATENCY),
-            "members": {member.id: self._member_statistics(member.id) for member in self._members},
+            "members": {member.id: self._member_statistics(member) for member in self._members},
+        }
+
+    def _thread_statistics(self, thread: int) -> dict[str, int | str]:
+        block = self.statistics_block(thread)
+        return {
+            "name": f"lane {thread}" if thread < self.nr_lanes else "resume",
+            "reads": load64(block + counters.SERVED_READS),
+            "writes": load64(block + counters.SERVED_WRITES),
+            "forwarded": sum(load64(block + counters.FORWARDED + 8 * i) for i in range(NR_REASONS)),
         }
 
     def _histogram(self, offset: int) -> list[dict[str, int]]:
-        """Return the bins that are not empty: their upper bound in ns, and how many took less."""
+        """Return the bins that are not empty: number, upper bound in ns, how many fell in it."""
         scale = self._ns_per_cycle()
         counts = [self.total(offset + 8 * index) for index in range(counters.NR_BINS)]
         return [
-            {"below_ns": round(2.0 ** (index + 1) * scale), "count": count}
+            {"bin": index, "below_ns": round(2.0 ** (index + 1) * scale), "count": count}
             for index, count in enumerate(counts)
             if count
         ]
 
-    def _member_statistics(self, member: int) -> dict[str, int]:
-        base = counters.MEMBER_COUNTERS + member * counters.MEMBER_COUNTERS_SIZE
+    def _member_statistics(self, member: MemberAccess) -> dict[str, Any]:
+        base = counters.MEMBER_COUNTERS + member.id * counters.MEMBER_COUNTERS_SIZE
         names = {
             "reads": counters.MEMBER_READS, "read_bytes": counters.MEMBER_READ_BYTES,
             "writes": counters.MEMBER_WRITES, "written_bytes": counters.MEMBER_WRITTEN_BYTES,
             "errors": counters.MEMBER_ERRORS,
         }  # fmt: skip
-        return {name: self.total(base + offset) for name, offset in names.items()}
+        found = {name: self.total(base + offset) for name, offset in names.items()}
+        return {**found, "last_error": self._last_error(member) if found["errors"] else ""}
+
+    def _last_error(self, member: MemberAccess) -> str:
+        """Return the last failure of a thread that is still known to be this member's."""
+        for thread in range(self.nr_threads):
+            block = self.statistics_block(thread)
+            if load64(block + counters.ERROR_MEMBER) == member.id:
+                addr = member.data_offset + load64(block + counters.ERROR_ADDR)
+                return f"I/O at {addr}: {os.strerror(load64(block + counters.ERROR_NUMBER))}"
+        return ""

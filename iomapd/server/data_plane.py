@@ -71,6 +71,7 @@ class DataPlane:
     ) -> None:
         self.lanes: Lanes | None = None
         self.board = SlotBoard()
+        self._misses: Misses | None = None
         self._can_block = access.can_block
         count, self.reason = _how_many(wanted, access)
         if not count:
@@ -128,17 +129,13 @@ class DataPlane:
         if self.lanes is None:
             return None
         lanes = self.lanes
-        return Misses(
+        self._misses = Misses(
             control.core, control.room, lanes.posted, lanes.answers, lanes.plane.request
         )
-
-    def stop(self) -> None:
-        """Join the threads; from here on nobody but the control plane touches members."""
-        if self.lanes is not None:
-            self.lanes.stop()
+        return self._misses
 
     def close(self) -> None:
-        """Close what `stop` left open; the transport has stopped."""
+        """Close the pipes; the transport has stopped, and nobody answers misses any more."""
         if self.lanes is not None:
             self.lanes.close()
 
@@ -149,7 +146,12 @@ class DataPlane:
 
     def statistics(self) -> dict[str, Any]:
         """Return the lanes' counters; empty without lanes."""
-        return self.lanes.plane.statistics() if self.lanes is not None else {}
+        if self.lanes is None:
+            return {}
+        served = self._misses.served if self._misses else 0
+        refused = self._misses.forwarded if self._misses else 0
+        misses = {"served": served, "forwarded": refused}
+        return {**self.lanes.plane.statistics(), "misses": misses}
 
 
 def _how_many(wanted: int | None, access: Access) -> tuple[int, str]:

@@ -34,6 +34,7 @@ from iomapd.server.data_plane import DataPlane
 from iomapd.server.holder import is_serving
 from iomapd.server.runtime import runtime_dir, socket_name, table_path
 from iomapd.server.stale import clear_stale
+from iomapd.server.statistics import put_together
 from iomapd.transport.handshake import Wishes
 from iomapd.transport.mount import check_mountpoint
 from iomapd.transport.splice import forgo_splice
@@ -61,6 +62,7 @@ class Mount:
         request.check()
         self._request = request
         self._ready = ready
+        self._started_ns = time.monotonic_ns()
         self._reason = ""
         self._ending: trio.Event | None = None
         self._token: trio.lowlevel.TrioToken | None = None
@@ -157,7 +159,7 @@ class Mount:
             self._admin.close()
             with trio.CancelScope(shield=True):
                 # The last write of a lane comes before the last point.
-                await trio.to_thread.run_sync(self._lanes.stop)
+                await trio.to_thread.run_sync(self._transport.stop_lanes)
                 await self._control.end()
             self._session.close()
         if self._reason not in ("", UNMOUNTED):
@@ -227,18 +229,13 @@ class Mount:
         }
 
     async def _stats(self, _: dict[str, Any]) -> dict[str, Any]:
-        counters = self._transport.statistics()
-        return {
-            "schema": "iomapd.stats",
-            "version": 1,
-            "requests": {
-                name: {"count": count, "ns": spent}
-                for name, (count, spent) in sorted(self._operations.requests.items())
-            },
-            "transport": {name: getattr(counters, name) for name in counters.__slots__},
-            **report.statistics(self._control.core, self._control.points),
-            "lanes": self._lanes.statistics(),
-        }
+        return put_together(
+            self._operations.requests,
+            self._transport.statistics(),
+            report.statistics(self._control.core, self._control.points),
+            self._lanes,
+            self._started_ns,
+        )
 
 
 def _open_patiently(layout: Any, request: MountRequest) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from iomapd import __version__
-from iomapd.cli import console, main, map, mount_helper, stats
+from iomapd.cli import console, main, map, mount_helper
 from iomapd.errors import MountError, UsageError
 
 
@@ -205,14 +205,3 @@ def test_progress_on_a_terminal_goes_to_stderr(monkeypatch, capsys):
     with console.progress_bar() as report:
         report("filling", 1, 2)
     assert capsys.readouterr().out == ""
-
-
-def test_counters_are_flat_and_rates_follow_from_two_looks():
-    before = {"reads": 10, "members": [{"bytes": 0}], "name": "x"}
-    now = {"reads": 30, "members": [{"bytes": 4096}], "name": "x"}
-    assert dict(stats.flatten(now)) == {"reads": 30, "members.0.bytes": 4096, "name": "x"}
-    rates = stats._render(dict(stats.flatten(now)), dict(stats.flatten(before)), 2.0)
-    assert [line.split() for line in rates.splitlines()[2:]] == [
-        ["reads", "30", "10.0"],
-        ["members.0.bytes", "4096", "2048.0"],
-    ]
