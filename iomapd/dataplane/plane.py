@@ -69,7 +69,7 @@ DIRECT: Final = 3  # O_DIRECT: whole blocks, aligned
 
 REASONS: Final = (
     "unmapped", "held", "flagged", "refused", "unaligned",
-    "partial", "sync", "busy", "other", "foreign",
+    "partial", "sync", "busy", "other", "foreign", "failed",
 )  # fmt: skip
 """Names of the FORWARD reasons in their order."""
 assert len(REASONS) == NR_REASONS

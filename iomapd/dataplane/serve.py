@@ -40,6 +40,7 @@ from iomapd.cache.entry import (
     FORWARD_ALL,
     FORWARD_WRITES,
     HOLD,
+    INO,
     MARKED,
     MTIME,
     SIZE,
@@ -79,6 +80,7 @@ from iomapd.dataplane.request import (
     DATA_MAX,
     EXTENTS,
     FAILED,
+    FORWARD_FAILED,
     FORWARD_FLAGGED,
     FORWARD_HELD,
     FORWARD_OTHER,
@@ -102,10 +104,8 @@ from iomapd.dataplane.request import (
 from iomapd.dataplane.request import COOKIE as REQUEST_COOKIE
 from iomapd.dataplane.statistics import count_served
 from iomapd.dataplane.transfer import (
-    EIO,
     read_pieces,
     reply_empty,
-    reply_error,
     reply_written,
     write_pieces,
 )
@@ -163,13 +163,26 @@ def serve_shown(plane: int, request: int, stats: int, ino: int, pos: int, end: i
         return miss(request, MISS, pos, end)
     if load_acquire(entry + HOLD) != 0:
         return FORWARD_HELD
+    # Behind the hold: an entry found just before its inode lost it may be another's by now.
+    if load_acquire(entry + INO) != ino:
+        return miss(request, MISS, pos, end)
     if load64(entry + ENTRY_FLAGS) & FORWARD_ALL != 0:
         return FORWARD_FLAGGED
-    # One block from here on: a miss elsewhere in the file may publish another meanwhile.
-    store64(request + EXTENTS, load_acquire(entry + ENTRY_EXTENTS))
     if load32(load64(request + MESSAGE) + IN_OPCODE) == READ:
         return serve_read(plane, request, stats, entry, pos, end)
     return serve_write(plane, request, stats, entry, pos, end)
+
+
+def take_extents(request: int, entry: int) -> int:
+    """Choose the extent block that the request works with; return the size seen before it.
+
+    The size first: extents come before the writes that raise it, so a block chosen in this order
+    covers every byte below it.  One block from here on: a miss elsewhere in the file may
+    publish another meanwhile.
+    """
+    size = load_acquire(entry + SIZE)
+    store64(request + EXTENTS, load_acquire(entry + ENTRY_EXTENTS))
+    return size
 
 
 def begin(request: int, entry: int, pos: int) -> None:
@@ -184,7 +197,7 @@ def begin(request: int, entry: int, pos: int) -> None:
 
 def serve_read(plane: int, request: int, stats: int, entry: int, pos: int, end: int) -> int:
     """Serve a READ of [pos, end)."""
-    end = min(end, load_acquire(entry + SIZE))
+    end = min(end, take_extents(request, entry))
     if pos >= end:
         reply_empty(plane, request, stats)
         count_served(request, stats, 0, 0)
@@ -200,10 +213,10 @@ def serve_read(plane: int, request: int, stats: int, entry: int, pos: int, end: 
     store64(request + ORIGIN, load64(request + BUFFER) - (pos & -BLOCK))
     status = read_pieces(plane, request, stats, end - pos)
     if status == FAILED:
-        reply_error(plane, request, stats, EIO)
-    elif status != GO_ON:
+        return FORWARD_FAILED
+    if status != GO_ON:
         return status
-    count_served(request, stats, 0, end - pos if status == GO_ON else 0)
+    count_served(request, stats, 0, end - pos)
     return SERVED
 
 
@@ -214,8 +227,9 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
         return FORWARD_FLAGGED
     if load32(message + WRITE_OPEN_FLAGS) & (O_DSYNC | O_SYNC_ONLY) != 0:
         return FORWARD_SYNC
+    size = take_extents(request, entry)
     extents = load64(request + EXTENTS)
-    if leaves_gap(entry, extents, pos) or fills_part(extents, pos, end):
+    if leaves_gap(extents, size, pos) or fills_part(extents, pos, end):
         return FORWARD_PARTIAL
     begin(request, entry, pos)
     status = gather(plane, request, entry, end, 1)
@@ -232,17 +246,16 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
     # Also when it failed: some of it may be in a member's cache.
     fetch_or(entry + TOUCHED, load64(request + TOUCH))
     if status == FAILED:
-        reply_error(plane, request, stats, EIO)
-    else:
-        finish_write(plane, request, entry, pos, end)
-        reply_written(plane, request, stats, end - pos)
-    count_served(request, stats, 1, end - pos if status == GO_ON else 0)
+        # Nothing is marked, so the control plane can do all of it again, and tell why it failed.
+        return FORWARD_FAILED
+    finish_write(plane, request, entry, pos, end)
+    reply_written(plane, request, stats, end - pos)
+    count_served(request, stats, 1, end - pos)
     return SERVED
 
 
-def leaves_gap(entry: int, extents: int, pos: int) -> bool:
+def leaves_gap(extents: int, size: int, pos: int) -> bool:
     """Tell whether a size beyond *pos* would uncover stale bytes of the last block."""
-    size = load_acquire(entry + SIZE)
     return pos > size and size % BLOCK != 0 and content_at(extents, size) != UNWRITTEN
 
 

@@ -2,7 +2,6 @@
 """Each rule of serving a READ or WRITE, interpreted and compiled."""
 
 import contextlib
-import errno
 import os
 import struct
 
@@ -311,17 +310,17 @@ def shrink(served, member, size=0):
 
 def test_a_shrunk_member_fails_what_reads_it_and_nothing_else(served):
     shrink(served, 2, BLOCK)
-    assert served.read(0, 3 * UNIT) == -errno.EIO
+    assert served.read(0, 3 * UNIT) == ("status", requests.FORWARD_FAILED)
     assert served.is_quiet()
     assert served.read(0, UNIT) == PATTERN[:UNIT]
     assert served.read(2 * UNIT, UNIT) == PATTERN[2 * UNIT : 3 * UNIT]
 
 
-def test_a_failed_write_is_answered_and_touches_but_marks_nothing(sparse):
+def test_a_failed_write_is_forwarded_and_touches_but_marks_nothing(sparse):
     fd = os.open("/dev/full", os.O_WRONLY)
     os.dup2(fd, sparse.fds[1])
     os.close(fd)
-    assert sparse.write(0, bytes(3 * UNIT)) == -errno.EIO
+    assert sparse.write(0, bytes(3 * UNIT)) == ("status", requests.FORWARD_FAILED)
     assert (marked(sparse), sparse.get(words.SIZE)) == (set(), 0)
     assert sparse.get(words.TOUCHED) == 0b111
     assert sparse.get(words.DIRTY) == 0
