@@ -87,6 +87,8 @@ class InodeTable:
         """Give *inode* an entry, at the cost of an idle one; False when there is no room."""
         if inode.entry:
             return True
+        if self._inodes.get(inode.ino) is not inode:
+            return False  # deleted while somebody waited for it
         entry = self._shared.attach(inode.ino, inode.words, inode.lane_holds)
         if entry is None and self._make_room(inode.ino):
             entry = self._shared.attach(inode.ino, inode.words, inode.lane_holds)

@@ -10,9 +10,10 @@
         64  written    one bit per 4 KiB block of the file, rounded up to 64 bytes
          ?  fresh      the same again: written, and not yet put into the store
 
-A bit is set after its member I/O is over, never before, ``written`` first: what reads the block
-from then on reads new data.  ``fresh`` is what a killed server leaves to the next: its bits go
-only when the store has them.  Bits are set by atomic operations, since lanes share words.
+A bit is set after its member I/O is over, never before: what reads the block from then on reads
+new data.  ``fresh`` first: it is what a killed server leaves to the next, and who finds a
+block written by somebody else must find it fresh too.  Its bits go only when the store has
+them.  Bits are set by atomic operations, since lanes share words.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 
 from iomapd.abi.units import BLOCK
 from iomapd.native.bits import trailing_zeros
-from iomapd.native.memory import fetch_and, fetch_or, load64, store64
+from iomapd.native.memory import fetch_and, fetch_or, load64, load_acquire, store64
 
 PAIR_INO: Final = 0
 PAIR_OFFSET: Final = 8
@@ -49,7 +50,8 @@ def mark(written: int, fresh: int, first: int, last: int) -> int:
     """Set bits [first, last) in *written*, and in *fresh* those that were not set before.
 
     Returns:
-        How many words had news, plus one: never zero.
+        How many words have fresh bits of the range, plus one: never zero.  Another lane's too:
+        it may not have told anybody yet, and this write is about to be acknowledged.
     """
     news = 1
     index = first
@@ -57,9 +59,11 @@ def mark(written: int, fresh: int, first: int, last: int) -> int:
         base = index & ~63
         mask = mask_of(index - base, min(last - base, 64))
         at = base >> 3
-        before = fetch_or(written + at, mask)
-        if mask & ~before:
-            fetch_or(fresh + at, mask & ~before)
+        missing = mask & ~load_acquire(written + at)
+        if missing:
+            fetch_or(fresh + at, missing)
+            fetch_or(written + at, missing)
+        if load64(fresh + at) & mask:
             news += 1
         index = base + 64
     return news

@@ -74,5 +74,7 @@ class Copier:
         if not written and not self._core.marks.of(target).overlaps(at, at + end - pos):
             return end - pos  # nothing here, nothing there
         data = await self._files.read(source, pos, min(PIECE, end - pos))
+        if not data:
+            return 0
         # A view lasts until the next checkpoint.
         return await self._files.write(target, at, bytes(data))

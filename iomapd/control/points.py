@@ -214,7 +214,8 @@ class Points:
         its touched members.  A mark without its size belongs to a write under way: it waits.
         """
         inode.changed = False
-        size, end = inode.size, round_up(inode.size, BLOCK)
+        size = inode.size
+        end = round_up(size, BLOCK)
         if stat.S_ISREG(inode.mode):
             self._core.marks.of(inode)
         marks, inode.fresh = inode.fresh, RangeSet()

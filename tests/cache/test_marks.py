@@ -40,9 +40,9 @@ def test_bitmaps_are_sets(functions, changes, looked_at):
     for setting, (first, last) in changes:
         if setting:
             news = functions["mark"](written.addr, fresh.addr, first, last)
-            assert (news > 1) == bool(set(range(first, last)) - model)
             fresh_model |= set(range(first, last)) - model
             model |= set(range(first, last))
+            assert (news > 1) == bool(set(range(first, last)) & fresh_model)
         else:
             functions["unmark"](written.addr, first, last)
             model -= set(range(first, last))

@@ -78,6 +78,17 @@ def test_no_cookie_comes_twice(inodes, shared):
     assert len(seen) == 3
 
 
+def test_an_inode_that_is_gone_gets_no_entry(inodes):
+    """Somebody waited for it while it was deleted; nobody would ever take the entry back."""
+    inode = inodes.get(5)
+    inodes.drop(5)
+    assert not inodes.attach(inode)
+    again = inodes.get(5)
+    assert inodes.attach(again)
+    note_write(again.entry, 0, 1, 1)
+    assert inodes.take_dirty() == [again]
+
+
 def test_an_idle_entry_goes_to_another_inode_of_its_bucket(inodes, shared):
     numbers = range(4, 4 + 4 * (WAYS + 1), 4)
     for ino in numbers:

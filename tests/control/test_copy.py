@@ -108,3 +108,15 @@ async def test_a_fault_after_the_first_piece_gives_a_short_copy(pair, monkeypatc
     calls.pop()
     with pytest.raises(MemberError):
         await live.copier.copy(source, MIB, target, MIB, MIB)
+
+
+async def test_a_source_cut_meanwhile_raises_no_size(pair, monkeypatch):
+    """Nothing is copied, so nothing of the target changes."""
+    live, source, target = pair
+
+    async def nothing(*_):
+        return b""
+
+    monkeypatch.setattr(live.files, "read", nothing)
+    assert await live.copier.copy(source, 0, target, MIB, MIB) == 0
+    assert target.size == 0

@@ -154,6 +154,28 @@ async def test_a_mark_beyond_its_size_waits_for_the_next_point(lane):
     assert lane.control.core.store.space.written(inode.ino) == [(0, 8192)]
 
 
+async def test_a_point_takes_no_mark_above_the_size_it_takes(lane, monkeypatch):
+    """A lane raised the size while the point copied; power fails, and the file grows later."""
+    inode = new_file(lane)
+    await lane.ask(inode.ino, 0, 8192, WRITING)
+    lane.write(inode.ino, 0, 4096)
+    read, writes = type(inode).size.fget, [lambda: lane.write(inode.ino, 4096, 8192)]
+
+    def size(self):
+        seen = read(self)
+        if writes:
+            writes.pop()()
+        return seen
+
+    monkeypatch.setattr(type(inode), "size", property(size))
+    lane.control.points._copies[inode.ino] = copied = lane.control.points._copy_of(inode)
+    monkeypatch.undo()
+    lane.control.points._put_back(copied)
+    assert (copied.size, list(copied.marks)) == (4096, [(0, 4096)])
+    await lane.control.points.make()
+    assert lane.control.core.store.space.written(inode.ino) == [(0, 8192)]
+
+
 async def test_a_read_miss_of_a_written_file_needs_no_bitmap(lane):
     inode = new_file(lane)
     await lane.control.files.write(inode, 0, b"x" * 65536)
