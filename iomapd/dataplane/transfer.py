@@ -267,8 +267,19 @@ def reply_pieces(plane: int, request: int, stats: int, size: int) -> None:
     if written == -EFAULT:
         # Nearly always the kernel has ended it, and finds no such request now.
         reply_error(plane, request, stats, EIO)
+        blame_mapping(request, stats)
     elif written != OUT_HEADER_SIZE + size:
         count_refusal(stats, written)
+
+
+def blame_mapping(request: int, stats: int) -> None:
+    """Count the fault of a reply for the first mapped piece; which page it was nobody tells."""
+    piece = load64(request + PIECES)
+    for _ in range(load64(request + NR_PIECES)):
+        if load64(piece) > 0:  # what was moved into the buffer is negative
+            count_error(stats, load64(piece), load64(piece + 8), EIO)
+            return
+        piece += PIECE_SIZE
 
 
 def place_of(plane: int, request: int, stats: int, piece: int) -> int:

@@ -2,6 +2,7 @@
 """Each rule of serving a READ or WRITE, interpreted and compiled."""
 
 import contextlib
+import errno
 import os
 import struct
 
@@ -310,7 +311,8 @@ def shrink(served, member, size=0):
 
 def test_a_shrunk_member_fails_what_reads_it_and_nothing_else(served):
     shrink(served, 2, BLOCK)
-    assert served.read(0, 3 * UNIT) == ("status", requests.FORWARD_FAILED)
+    # Out of a mapping the reply itself fails, and the kernel has ended the request.
+    assert served.read(0, 3 * UNIT) in (("status", requests.FORWARD_FAILED), -errno.EIO)
     assert served.is_quiet()
     assert served.read(0, UNIT) == PATTERN[:UNIT]
     assert served.read(2 * UNIT, UNIT) == PATTERN[2 * UNIT : 3 * UNIT]
