@@ -10,7 +10,7 @@ import typer
 from iomapd.cli import console
 
 if TYPE_CHECKING:
-    from iomapd.tools.doctor import Finding
+    from iomapd.tools.finding import Finding
 
 COLOUR_OF: Final = {"ok": "green", "info": "cyan", "warn": "yellow", "fail": "red"}
 

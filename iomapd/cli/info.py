@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from iomapd.cli import console
+from iomapd.cli.stats_view import describe_lanes
 from iomapd.geometry.sizes import format_size
 
 
@@ -57,6 +58,8 @@ def _render(body: dict[str, Any]) -> Iterator[str]:
     if body["mounted"]:
         yield ""
         yield from _accesses(members)
+        yield f"lanes    {describe_lanes(body['data_plane'])}"
+        yield f"cache    {body['cache']['mode']}: {body['cache']['means']}"
     for warning in body["warnings"]:
         yield f"warning: {warning}"
 

@@ -44,9 +44,9 @@ def render(counters: Mapping[str, Any], elapsed: float = 0.0) -> Iterator[str]:
 
 
 def describe_lanes(plane: Mapping[str, Any]) -> str:
-    """Return ``2: one per CPU`` or ``off: why``, from what the server says of its data plane."""
+    """Return ``2 (one per CPU)`` or ``off: why``, from what the server says of its data plane."""
     reason = str(plane["reason"])
-    return f"{plane['lanes']}: {reason}" if plane["lanes"] else reason
+    return f"{plane['lanes']} ({reason})" if plane["lanes"] else reason
 
 
 def difference(now: Any, before: Any) -> Any:

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What this machine can do for iomapd, what is missing, and the command that mends it.
 
-Each check is a function from a machine to one finding.  A finding has a
-status: "fail" stops mounting, "warn" costs speed or a feature, "ok" and "info"
-ask for nothing.
+Each check is a function from a machine to one finding.
 """
 
 from __future__ import annotations
@@ -15,28 +13,17 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from iomapd.geometry.sizes import format_size
+from iomapd.tools.doctor_plane import lanes, shared_memory, verifier
+from iomapd.tools.finding import Finding, Status
 from iomapd.tools.machine import Machine, largest_message, package_version, program_version
-
-Status = Literal["ok", "info", "warn", "fail"]
 
 ONE_MIB: Final = 1 << 20
 _PAGE: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; *mend* is a shell command or a sentence, empty when all is well."""
-
-    name: str
-    status: Status
-    found: str
-    why: str
-    mend: str = ""
 
 
 def examine(machine: Machine | None = None) -> list[Finding]:
@@ -245,18 +232,21 @@ CHECKS: Final[list[Callable[[Machine], Finding]]] = [
     socket_pair,
     max_pages,
     read_ahead,
+    lanes,
+    shared_memory,
     uring,
     python,
     libfuse,
     package("pyfuse3", "fail", "the control plane's FUSE server", "pip install pyfuse3"),
     package("trio", "fail", "structured concurrency of the control plane", "pip install trio"),
-    package("numba", "fail", "compiles the relays", "pip install numba"),
+    package("numba", "fail", "compiles relays, lanes and mapping programs", "pip install numba"),
     package("llvmlite", "fail", "loads what numba compiled", "pip install llvmlite"),
     package("numpy", "fail", "records shared by compiled and plain code", "pip install numpy"),
     fio,
     io_uring,
     package("matplotlib", "info", "charts of iomapd bench", "pip install 'iomapd[charts]'"),
     loop_devices,
+    verifier,
     lockdown,
     mount_helper,
 ]

@@ -131,6 +131,8 @@ def _resting_info(layout: LayoutFile, store: Store) -> dict[str, Any]:
         "unit": root.unit,
         "program": program.name,
         "mapper": None,
+        "data_plane": None,
+        "cache": None,
         "volume": {
             "name": store.volume.name,
             "uuid": uuid,

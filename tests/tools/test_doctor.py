@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from iomapd.tools import doctor
+from iomapd.tools import doctor, doctor_plane
 from iomapd.tools.doctor import Finding
 from iomapd.tools.machine import Machine, largest_message, package_version, program_version
 
@@ -100,3 +100,26 @@ def test_versions_come_without_importing():
 
 def test_the_pair_carries_something():
     assert largest_message() >= (64 << 10) + 8192
+
+
+def test_lanes_are_compiled_or_will_be(machine, monkeypatch):
+    monkeypatch.setattr(doctor_plane, "are_compiled", lambda: False)
+    assert doctor_plane.lanes(machine).found.startswith("the first mount compiles them")
+    monkeypatch.setattr(doctor_plane, "package_version", lambda name: None)
+    assert doctor_plane.lanes(machine).mend == "pip install numba"
+    monkeypatch.setattr(doctor_plane, "are_compiled", lambda: True)
+    assert doctor_plane.lanes(machine).found.startswith("compiled; ")
+    monkeypatch.setattr(doctor_plane, "compiled_here", lambda: False)
+    assert doctor_plane.lanes(machine).status == "info"
+
+
+def test_memory_that_outlives_a_server_is_looked_for(machine):
+    assert doctor_plane.shared_memory(machine).status == "warn"
+    machine.path("/dev/shm").mkdir(parents=True)
+    assert doctor_plane.shared_memory(machine).found.endswith("a mount takes 256MiB at most")
+
+
+def test_a_verifier_that_may_not_be_asked_says_why(machine, monkeypatch):
+    monkeypatch.setattr(doctor_plane, "why_not", lambda: "bpf(2) is not permitted here")
+    finding = doctor_plane.verifier(machine)
+    assert (finding.status, finding.found) == ("info", "bpf(2) is not permitted here")
