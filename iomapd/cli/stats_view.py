@@ -169,17 +169,18 @@ def _rest(counters: Mapping[str, Any]) -> Iterator[str]:
     for name, value in counters.items():
         if name in shown:
             continue
-        parts = [f"{key} {_unit(key, n)}" for key, n in flatten(value) if n]
+        parts = [f"{key} {_with_unit(f'{name}.{key}', n)}" for key, n in flatten(value) if n]
         if parts:
             yield f"{name:<10} {', '.join(parts)}"
 
 
-def _unit(name: str, value: object) -> str:
+def _with_unit(name: str, value: object) -> str:
     """Write a counter with the unit that its name implies."""
-    if not isinstance(value, int):
-        return str(value)
-    if name.endswith("_ns") or name == "ns":
+    words = name.replace(".", "_").split("_")
+    if isinstance(value, int) and "ns" in words:
         return _time(value)
+    if isinstance(value, int) and ("space" in words or "bytes" in words):
+        return format_size(value)
     return str(value)
 
 

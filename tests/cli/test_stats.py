@@ -33,7 +33,8 @@ BUSY = {
         "write_latency": [],
     },
     "requests": {"lookup": {"count": 4, "ns": 200_000}},
-    "points": {"made": 2, "flush_ns": 1_500_000},
+    "points": {"made": 2, "ns_max": 1_500_000},
+    "space": {"free": 3 << 20, "held": 0},
     "members": [{**EMPTY["members"][0], "reads": 8, "read_bytes": 8 << 20, "last_error": "EIO",
                  "by_lanes": {**IO, "reads": 6, "read_bytes": 6 << 20}}],
 }  # fmt: skip
@@ -58,7 +59,8 @@ def test_every_figure_has_its_unit():
     assert ["0", "8", "8MiB", "0", "0B", "75%", "0", "0"] in rows
     assert "left to Python: partial 7" in text
     assert "served by lane 0: 60, lane 1: 40" in text
-    assert "flush_ns 1.5ms" in text
+    assert "points     made 2, ns_max 1.5ms" in text
+    assert "space      free 3MiB" in text
     assert "member 0: EIO" in text
 
 
