@@ -22,6 +22,7 @@ import trio
 from iomapd.abi.fuse import FH_DSYNC
 from iomapd.control.mount import ControlPlane
 from iomapd.control.open import open_volume
+from iomapd.fuse.caching import THROUGH, Caching
 from iomapd.fuse.operations import Operations
 from iomapd.tools.create import create_volume
 from iomapd.volume.layout_file import load_layout
@@ -83,7 +84,7 @@ class Plane:
 
     def __init__(self, control: ControlPlane) -> None:
         self.control = control
-        self._ask = Operations(control)
+        self._ask = Operations(control, Caching(THROUGH, lambda _: False))
         self._known: dict[int, int] = {}
         self._opens: dict[int, int] = {}
         self._inode_of: dict[int, int] = {}

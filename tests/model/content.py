@@ -4,9 +4,8 @@
 Content   one state: immutable, sparse, compared block by block
 Bytes     a file's states since the last durability point; the last one is what it holds
 
-What a killed server may leave of `Bytes` is what ``docs/durability.md`` promises:
-everything up to the last point, then data and sizes that may be lost, never bytes that
-this file did not hold at that place.  A truncate down is never undone.
+What a killed server leaves of `Bytes` is what ``docs/durability.md`` promises: all that it had
+acknowledged.  What was under way may be there or not.
 """
 
 from __future__ import annotations
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 4096
 
-# Whether a killed server loses nothing that it acknowledged, data and sizes included.  Off,
-# they may be lost since the last point, as "Operations without fsync" says; on, every check
-# demands the newest bytes.
-ACKNOWLEDGED_DATA_SURVIVES: Final = False
+# Whether a killed server loses nothing that it acknowledged, data and sizes included.  Off: they
+# may be lost since the last point, as after a power cut, but nothing foreign may appear.
+ACKNOWLEDGED_DATA_SURVIVES: Final = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The driver without FUSE: pyfuse3's handlers over a real volume, in this process.
 
-A crash is the store as a killed process leaves it, log included, and the members as they
-are.  Each call runs the event loop for as long as it takes, with the task that makes
-durability points beside it: so nothing happens between calls, and a run can be repeated.
+A crash is the store as a killed process leaves it, log included, the inode table in its file,
+and the members as they are.  Each call runs the event loop for as long as it takes, with the
+task that makes durability points beside it: so nothing happens between calls, and a run can be
+repeated.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import trio
 
 from iomapd.control.mount import ControlPlane
 from iomapd.control.open import open_volume
+from iomapd.fuse.caching import THROUGH, Caching
 from iomapd.fuse.operations import Operations
 from iomapd.tools.create import create_volume
 from iomapd.tools.fsck import check_volume
@@ -51,9 +53,11 @@ class InProcess:
 
     def _begin(self) -> None:
         store, members = open_volume(self.layout, read_only=False, mountpoint=None)
-        self._control = ControlPlane(store, members, read_only=False)
+        self._control = ControlPlane(
+            store, members, read_only=False, table=self.directory / "inodes"
+        )
         self._control.begin()
-        self._kernel = Kernel(Operations(self._control))
+        self._kernel = Kernel(Operations(self._control, Caching(THROUGH, lambda _: False)))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._kernel, name)

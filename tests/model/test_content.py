@@ -7,6 +7,12 @@ from tests.model import content
 from tests.model.content import BLOCK, Bytes, Content
 
 
+@pytest.fixture(autouse=True)
+def data_may_be_lost(monkeypatch):
+    """The rule of a power cut, the more lenient one; what needs the other says so."""
+    monkeypatch.setattr(content, "ACKNOWLEDGED_DATA_SURVIVES", False)
+
+
 def settled(size):
     """A file of ones that a durability point covered."""
     file = Bytes()
