@@ -151,7 +151,7 @@ async def test_a_point_with_a_failing_member_still_serves_the_others(live, fault
     hurt = await new_file(live, b"hurt", 4 * MIB)
     well = live.names.make(1, b"well", 0o100644, OWNER)
     await live.files.write(well, 0, tagged.content(well.ino, 4096))
-    (number,) = well.touched
+    (number,) = live.core.members_of(well.touched)
     bad = next(m for m in live.core.members if m.id != number)
     faulty.flushes[bad.fd] = errno.EIO
     with pytest.raises(OSError, match="could not be made durable"):
