@@ -21,10 +21,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +41,24 @@ from iomapd.volume.layout_file import load_layout
 KIB, MIB = 1 << 10, 1 << 20
 MEMORY: Final = Path("/dev/shm")
 NR_MEMBERS: Final = 4
+WORDS: Final = {
+    "raw": "one tmpfs file",
+    "lanes": "iomapd, lanes",
+    "python": "iomapd, no lanes",
+    "mergerfs": "mergerfs",
+    "bindfs": "bindfs",
+    "btrfs": "btrfs raid0, loops",
+    "loops": "iomapd, loops",
+}
+"""What there is to be measured side by side, and what a chart calls it."""
+
+_NEEDS: Final = {
+    "mergerfs": ("mergerfs",),
+    "bindfs": ("bindfs",),
+    "btrfs": ("root", "mkfs.btrfs", "losetup"),
+    "loops": ("root", "losetup"),
+}
+_BTRFS_MIN: Final = 128 * MIB  # of a device
 _MARGIN: Final = 48 * MIB  # left free when a file system is filled once
 
 
@@ -48,11 +68,43 @@ class BenchError(IomapdError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """Something to measure: *words* are for the table, files go into *directory*."""
+    """Something to measure: *words* are for the chart, files go into *directory*."""
 
     name: str
     words: str
-    directory: Path
+    directory: Path = Path()
+
+
+@contextmanager
+def side_by_side(wanted: Iterable[str], size: int, lanes: int) -> Iterator[list[Candidate]]:
+    """Make candidates for files of *size* bytes; say which cannot be made, go on without them.
+
+    Args:
+        wanted: names in `WORDS`.
+        size: bytes; there is room for two such files and a third that is new.
+        lanes: of the volume served by lanes.
+    """
+    member_size = size + size // 4
+    served = partial(volume, member_size=member_size)
+    recipes: dict[str, Callable[[Path], AbstractContextManager[Path]]] = {
+        "raw": raw,
+        "lanes": partial(served, lanes=lanes),
+        "python": partial(served, lanes=0),
+        "mergerfs": mergerfs,
+        "bindfs": bindfs,
+        "btrfs": partial(btrfs, member_size=max(member_size, _BTRFS_MIN)),
+        # Without the devices' page cache, as btrfs reads and writes with O_DIRECT.
+        "loops": partial(served, options={"io": "direct"}, on_loops=True),
+    }
+    with workplace("bench") as place, ExitStack() as stack:
+        candidates = []
+        for name in wanted:
+            if reason := hindrance(_NEEDS.get(name, ())):
+                print(f"{name} is not measured: {reason}", file=sys.stderr)
+                continue
+            directory = stack.enter_context(recipes[name](place / name))
+            candidates.append(Candidate(name, WORDS[name], directory))
+        yield candidates
 
 
 @contextmanager

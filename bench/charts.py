@@ -20,6 +20,7 @@ COLOURS = {
     **{"lanes": "#0072b2", "python": "#e69f00", "loops": "#56b4e9"},
     **{"raw": "#24292f", "mergerfs": "#8c959f", "bindfs": "#afb8c1", "btrfs": "#6e7781"},
     **{"program": "#0072b2", "record": "#009e73", "cache": "#cc79a7", "upcall": "#d55e00"},
+    "shift": "#24292f",
 }
 MARKS = {"raw": "s", "mergerfs": "^", "bindfs": "v", "btrfs": "D", "cache": "d", "record": "x"}
 _COLUMNS = 2
@@ -53,6 +54,8 @@ def draw_bars(found: Found, path: Path) -> None:
 
 def draw_lines(found: Found, path: Path, x_label: str) -> None:
     """Draw a panel per panel of the jobs: a line per candidate, a band from worst to best."""
+    from matplotlib.ticker import LogLocator
+
     results = found.results
     panels = {
         panel: list(jobs) for panel, jobs in groupby(results.jobs.values(), lambda job: job.panel)
@@ -73,12 +76,20 @@ def draw_lines(found: Found, path: Path, x_label: str) -> None:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks([job.x for job in jobs], [format_size(job.x) for job in jobs], fontsize=7)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,g}")
         axes.set_xlabel(x_label, fontsize=8)
         axes.set_title(f"{panel}, {jobs[0].unit}", fontsize=9, loc="left")
         _plain(axes, "y")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=5,
-                  fontsize=8, frameon=False)  # fmt: skip
+    lines = {
+        label: line
+        for axes in grid
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        lines.values(), lines, loc="outside lower center", ncols=5, fontsize=8, frameon=False
+    )
     figure.savefig(path, dpi=150)
 
 
@@ -100,6 +111,6 @@ def _grid(found: Found, count: int, height: float) -> tuple[Any, list[Axes]]:
 def _plain(axes: Axes, grid: str) -> None:
     axes.grid(visible=True, axis=grid, alpha=0.25)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(which="both", labelsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -30,17 +30,12 @@ Run
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import candidates as made
 from bench import report
-from bench.candidates import KIB, MIB, Candidate
+from bench.candidates import KIB, WORDS, side_by_side
 from bench.charts import draw_bars
-from bench.rounds import Goal, Job, take_turns
+from bench.rounds import Access, Goal, take_turns
 from iomapd.errors import IomapdError
 from iomapd.tools.fio import Point
 
@@ -48,7 +43,6 @@ if TYPE_CHECKING:
     import argparse
 
 TITLE = "Lanes beside Python, others, and the memory itself"
-Recipe = Callable[[Path], AbstractContextManager[Path]]
 
 READ_1, READ_8 = "read 1 MiB, 1 in flight", "read 1 MiB, 8 in flight"
 OVER_1, OVER_8 = "overwrite 1 MiB, 1 in flight", "overwrite 1 MiB, 8 in flight"
@@ -56,14 +50,14 @@ NEW_1, NEW_8 = "new file 1 MiB, 1 in flight", "new file 1 MiB, 8 in flight"
 RANDREAD, RANDWRITE = "random read 4 KiB, 4 jobs", "random overwrite 4 KiB, 4 jobs"
 
 JOBS = (
-    Job(READ_1, Point("read", True, 1)),
-    Job(READ_8, Point("read", True, 8)),
-    Job(OVER_1, Point("write", True, 1)),
-    Job(OVER_8, Point("write", True, 8)),
-    Job(NEW_1, Point("write", True, 1, fresh=True), "new"),
-    Job(NEW_8, Point("write", True, 8, fresh=True), "new"),
-    Job(RANDREAD, Point("randread", True, 1, 4 * KIB, jobs=4), unit="k/s"),
-    Job(RANDWRITE, Point("randwrite", True, 1, 4 * KIB, jobs=4), unit="k/s"),
+    Access(READ_1, Point("read", True, 1)),
+    Access(READ_8, Point("read", True, 8)),
+    Access(OVER_1, Point("write", True, 1)),
+    Access(OVER_8, Point("write", True, 8)),
+    Access(NEW_1, Point("write", True, 1, fresh=True), "new"),
+    Access(NEW_8, Point("write", True, 8, fresh=True), "new"),
+    Access(RANDREAD, Point("randread", True, 1, 4 * KIB, jobs=4), unit="k/s"),
+    Access(RANDWRITE, Point("randwrite", True, 1, 4 * KIB, jobs=4), unit="k/s"),
 )
 
 GOALS = (
@@ -79,66 +73,23 @@ GOALS = (
     *(Goal(job.name, 1.0, other) for job in JOBS for other in ("mergerfs", "bindfs")),
 )
 
-NEEDS = {
-    "mergerfs": ("mergerfs",),
-    "bindfs": ("bindfs",),
-    "btrfs": ("root", "mkfs.btrfs"),
-    "loops": ("root", "losetup"),
-}
-
 
 def main() -> None:
     """Measure and report."""
     arguments = _arguments()
     with (
         report.begun("data_plane", TITLE, arguments) as found,
-        _candidates(arguments) as candidates,
+        side_by_side(arguments.only, arguments.size, arguments.lanes) as candidates,
     ):
         found.results = take_turns(JOBS, candidates, **report.lengths(found))
     found.goals = GOALS
     report.finish(found, draw_bars, arguments.results)
 
 
-@contextmanager
-def _candidates(arguments: argparse.Namespace) -> Iterator[list[Candidate]]:
-    """Make all that is asked for; say what is missing and go on without it."""
-    recipes = _recipes(arguments.size, arguments.lanes)
-    wanted = [name for name in recipes if not arguments.only or name in arguments.only]
-    absent = {name: reason for name in wanted if (reason := made.hindrance(NEEDS.get(name, ())))}
-    for name, reason in absent.items():
-        print(f"{name} is not measured: {reason}", file=sys.stderr)
-    with made.workplace("data-plane") as place, ExitStack() as stack:
-        candidates = []
-        for name in [name for name in wanted if name not in absent]:
-            words, make = recipes[name]
-            candidates.append(Candidate(name, words, stack.enter_context(make(place / name))))
-        yield candidates
-
-
-def _recipes(size: int, lanes: int) -> dict[str, tuple[str, Recipe]]:
-    """Return what to call each candidate, and how it is made."""
-    # A file that stays, a new one, and the space of the last new one until it is free.
-    member_size = size + size // 4
-    volume = partial(made.volume, member_size=member_size)
-    return {
-        "raw": ("one tmpfs file", made.raw),
-        "lanes": (f"iomapd, {lanes} lanes", partial(volume, lanes=lanes)),
-        "python": ("iomapd, no lanes", partial(volume, lanes=0)),
-        "mergerfs": ("mergerfs", made.mergerfs),
-        "bindfs": ("bindfs", made.bindfs),
-        "btrfs": (
-            "btrfs raid0, loops",
-            partial(made.btrfs, member_size=max(member_size, 128 * MIB)),
-        ),
-        # Without the devices' page cache, as btrfs reads and writes with O_DIRECT.
-        "loops": ("iomapd, loops", partial(volume, options={"io": "direct"}, on_loops=True)),
-    }
-
-
 def _arguments() -> argparse.Namespace:
-    parser = report.parser(TITLE)
+    parser = report.parser(TITLE, size="256MiB")
     parser.add_argument("--lanes", type=int, default=2)
-    parser.add_argument("--only", nargs="*", help="measure these candidates alone")
+    parser.add_argument("--only", nargs="+", choices=WORDS, default=list(WORDS))
     return parser.parse_args()
 
 

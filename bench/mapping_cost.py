@@ -16,20 +16,21 @@ Sketch
 
 Baseline
     "lane" is the compiled loop called from compiled code, all requests in a row: what a lane
-    pays.  "record" there is the plain formula, the least there is to compute.
+    pays.  "shift" there is the least that anybody computes: unit and strips are powers of two,
+    two shifts and a mask make a piece, nothing is checked.  "record" is the built-in formula,
+    "cache" a bisection in the inode's table of places.
 
 Meaningless if
-    something else keeps the CPUs busy (see the spread).  The store is in memory: an upcall
-    to a store on a cold disk costs milliseconds.
+    something else keeps the caches busy (see the spread); time is that of this thread on its
+    CPU, so others' turns do not count.  The store is in memory: an upcall to a store on a cold
+    disk costs milliseconds.
 
 Run
-    .venv/bin/python bench/mapping_cost.py [--chart cost.png] [--json cost.json]
+    make bench            or: .venv/bin/python -m bench.mapping_cost
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import shutil
 import sys
@@ -39,32 +40,42 @@ import uuid
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
-from statistics import median
+from typing import TYPE_CHECKING
 
+from bench import report
+from bench.candidates import KIB, MIB, Candidate
+from bench.charts import draw_lines
+from bench.rounds import Goal, Job, Results
 from iomapd.abi import PROGRAM_ABI
-from iomapd.abi.program import CTX_SIZE
 from iomapd.abi.shipped import shipped_dir
-from iomapd.cache.extents import ExtentCache, PlaceCache
-from iomapd.cli.console import table
+from iomapd.cache.extents import ExtentCache, PlaceCache, Placed
 from iomapd.control.mappers import CachedMapper, Mapper, StripedMapper, UpcallMapper
+from iomapd.control.places import PlaceTable
 from iomapd.control.slowpath import SlowPath
-from iomapd.dataplane.engine import ROOM, MapEngine, encode
-from iomapd.dataplane.find import PIECE_SIZE, map_range
+from iomapd.dataplane.engine import MapEngine, encode
+from iomapd.dataplane.find import PIECE_SIZE
+from iomapd.dataplane.gather import map_by_places, map_by_program
+from iomapd.dataplane.request import GO_ON, NR_PIECES, PIECES, REQUEST_SIZE, lay_out
 from iomapd.errors import IomapdError
 from iomapd.geometry.sizes import format_size
+from iomapd.geometry.stripes import locate
 from iomapd.jit.admission.load import load_program
 from iomapd.jit.unit import load_unit
 from iomapd.mapping.extent import Extent, Strip
 from iomapd.meta.records import LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
 from iomapd.meta.store import Store, create_store
-from iomapd.native.memory import load64
+from iomapd.native.memory import load64, store64
 from iomapd.native.region import Region
-from iomapd.tools import machine
 from iomapd.volume.program_source import read_program
 
-KIB, MIB = 1 << 10, 1 << 20
+if TYPE_CHECKING:
+    import argparse
+
+TITLE = "The cost of a mapping"
+Work = Callable[[], int]
 UNITS = tuple(4 * KIB << power for power in range(0, 11, 2))
 REQUEST = MIB
 FILE_SIZE = 16 * MIB
@@ -77,27 +88,24 @@ random.Random(20260101).shuffle(REQUESTS)  # the same order in every run
 
 STRATEGIES = ("upcall", "cache", "record", "program")
 FORMS = ("interpreted", "compiled")
-LANES = ("record", "program")
+LANES = ("shift", "record", "program", "cache")
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Nanoseconds per mapping of one strategy, one form, one unit; a figure per round."""
+def name_of(form: str, unit: int) -> str:
+    """Return the name of a job."""
+    return f"{form}, unit {format_size(unit)}"
 
-    strategy: str
-    form: str
-    unit: int
-    rounds: tuple[float, ...]
 
-    @property
-    def ns(self) -> float:
-        """The median."""
-        return median(self.rounds)
-
-    @property
-    def spread(self) -> float:
-        """Half of what lies between the best and the worst round, as a share of the median."""
-        return (max(self.rounds) - min(self.rounds)) / 2 / self.ns
+JOBS = tuple(
+    Job(name_of(form, unit), unit="ns", panel=form, x=unit)
+    for form in (*FORMS, "lane")
+    for unit in UNITS
+)
+GOALS = tuple(
+    Goal(name_of("lane", unit), factor, of, candidate=candidate, at_most=True)
+    for candidate, factor, of in (("program", 5.0, "shift"), ("cache", 10.0, "program"))
+    for unit in (4 * KIB, 64 * KIB)
+)
 
 
 class Volume:
@@ -148,25 +156,34 @@ class Volume:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and report."""
     arguments = _arguments()
-    with _volume(arguments.program) as volume:
-        costs = [*measure_mappers(volume, arguments), *measure_lanes(volume, arguments)]
-    report(costs, arguments)
+    names = dict.fromkeys((*STRATEGIES, *LANES))
+    with (
+        report.begun("mapping_cost", TITLE, arguments, load_max=99) as found,
+        _volume(arguments.program) as volume,
+    ):
+        results = Results(
+            {job.name: job for job in JOBS if job.x in UNITS}, {n: Candidate(n, n) for n in names}
+        )
+        for form, unit in product((*FORMS, "lane"), UNITS):
+            found.progress(name_of(form, unit), 0, 0)
+            work = lane_work(volume, unit) if form == "lane" else mapper_work(volume, form, unit)
+            _measure(work, form, unit, results, arguments)
+    found.results, found.goals = results, GOALS
+    asked = f"{NR_STRIPS} strips, requests of {format_size(REQUEST)}, program {arguments.program}"
+    found.notes.append(f"ns per mapping, time of one thread on its CPU; {asked}.")
+    report.finish(found, partial(draw_lines, x_label="stripe unit"), arguments.results)
 
 
-def measure_mappers(volume: Volume, arguments: argparse.Namespace) -> Iterator[Cost]:
-    """Measure requests through the mappers that a mount uses."""
-    for unit in UNITS:
-        for form in FORMS:
-            work = {
-                strategy: _through(volume.mapper(strategy, form), INO + unit)
-                for strategy in STRATEGIES
-            }
-            yield from _measure(work, form, unit, arguments)
+def mapper_work(volume: Volume, form: str, unit: int) -> dict[str, Work]:
+    """Return, per strategy, all requests once through the mapper that a mount uses."""
+    return {
+        strategy: _through(volume.mapper(strategy, form), INO + unit) for strategy in STRATEGIES
+    }
 
 
-def _through(mapper: Mapper, ino: int) -> Callable[[], int]:
+def _through(mapper: Mapper, ino: int) -> Work:
     """Return work: all requests once, through *mapper*; it returns the number of mappings."""
 
     def work() -> int:
@@ -175,52 +192,100 @@ def _through(mapper: Mapper, ino: int) -> Callable[[], int]:
     return work
 
 
-def measure_lanes(volume: Volume, arguments: argparse.Namespace) -> Iterator[Cost]:
-    """Measure the loop of a compiled lane."""
-    run = load_unit("mapping-cost", [map_requests]).function("map_requests")
-    ctx, out = Region(CTX_SIZE), Region(ROOM * PIECE_SIZE)
-    requests = array("q", REQUESTS * LANE_ROUNDS)
-    start, count = requests.buffer_info()
-    for unit in UNITS:
-        work = {}
-        for strategy in LANES:
-            address = volume.code.address if strategy == "program" else 0
-            words = encode(volume.extent(unit), (), address, volume.name)
-            given = (words.addr, start, count, REQUEST, ctx.addr, out.addr, ROOM)
-            # The words come along: their address is good only as long as they live.
-            work[strategy] = lambda given=given, words=words: run(*given)
-        yield from _measure(work, "lane", unit, arguments)
+def lane_work(volume: Volume, unit: int) -> dict[str, Work]:
+    """Return, per strategy, all requests many times over in compiled code, as a lane does them."""
+    run = load_unit("mapping-cost", [map_requests, look_up_requests, shift_requests]).function
+    request = Region(REQUEST_SIZE)
+    lay_out(request.addr, 0, 0)
+    positions = array("q", REQUESTS * LANE_ROUNDS)
+    extent = volume.extent(unit)
+    asked = (*positions.buffer_info(), REQUEST, request.addr)
+    keep = [request, positions]  # addresses are good only as long as what lies there
+
+    def work(function: Callable[..., int], where: int, *alive: object) -> Work:
+        return lambda _kept=(keep, alive): function(where, *asked)
+
+    places = PlaceTable(list(_places(extent)))
+    by_formula = encode(extent, (), 0, volume.name)
+    by_program = encode(extent, (), volume.code.address, volume.name)
+    shape = array("q", (unit.bit_length() - 1, NR_STRIPS.bit_length() - 1))
+    return {
+        "shift": work(run("shift_requests"), shape.buffer_info()[0], shape),
+        "record": work(run("map_requests"), by_formula.addr, by_formula),
+        "program": work(run("map_requests"), by_program.addr, by_program),
+        "cache": work(run("look_up_requests"), places.addr, places),
+    }
 
 
-def map_requests(
-    extent: int, requests: int, count: int, length: int, ctx: int, out: int, room: int
-) -> int:
-    """Map *count* requests, one position after another; compiled, this is a lane's loop.
+def map_requests(extent: int, positions: int, count: int, length: int, request: int) -> int:
+    """Map *count* requests by an extent's program or the formula, as a lane does.
 
     Args:
         extent: address of the extent's words.
-        requests: address of the positions, 64-bit words.
+        positions: address of the requests' file positions, 64-bit words.
         count: how many.
         length: of each, bytes.
-        ctx: address of a scratch record.
-        out: address of room for pieces.
-        room: how many fit there.
+        request: address of a request buffer; the pieces go there.
 
     Returns:
-        The number of mappings.
+        The number of mappings, 0 if one was refused.
     """
     mappings = 0
     for index in range(count):
-        pos = load64(requests + 8 * index)
-        mappings += map_range(extent, pos, pos + length, ctx, out, room)
+        pos = load64(positions + 8 * index)
+        store64(request + NR_PIECES, 0)
+        if map_by_program(request, extent, pos, pos + length) != GO_ON:
+            return 0
+        mappings += load64(request + NR_PIECES)
     return mappings
 
 
+def look_up_requests(places: int, positions: int, count: int, length: int, request: int) -> int:
+    """Map *count* requests by the table at *places*; otherwise as `map_requests`."""
+    mappings = 0
+    for index in range(count):
+        pos = load64(positions + 8 * index)
+        store64(request + NR_PIECES, 0)
+        if map_by_places(request, places, pos, pos + length) != GO_ON:
+            return 0
+        mappings += load64(request + NR_PIECES)
+    return mappings
+
+
+def shift_requests(shape: int, positions: int, count: int, length: int, request: int) -> int:
+    """Map *count* requests by shifts alone; *shape* is where log2 of unit and strips are."""
+    shift = load64(shape)
+    bits = load64(shape + 8)
+    unit = 1 << shift
+    mappings = 0
+    for index in range(count):
+        pos = load64(positions + 8 * index)
+        end = pos + length
+        piece = load64(request + PIECES)
+        while pos < end:
+            within = pos & (unit - 1)
+            stop = min(end, pos + unit - within)
+            store64(piece, (pos >> shift) & ((1 << bits) - 1))
+            store64(piece + 8, (pos >> shift >> bits << shift) + within)
+            store64(piece + 16, pos)
+            store64(piece + 24, stop)
+            piece += PIECE_SIZE
+            mappings += 1
+            pos = stop
+    return mappings
+
+
+def _places(extent: Extent) -> Iterator[Placed]:
+    """Yield the member-level records of an extent striped by the raid0 formula."""
+    for pos in range(0, extent.end, extent.unit):
+        strip, addr, run = locate(pos, extent.unit, NR_STRIPS)
+        yield Placed(pos, pos + run, extent.strips[strip].member, addr)
+
+
 def _measure(
-    work: dict[str, Callable[[], int]], form: str, unit: int, arguments: argparse.Namespace
-) -> Iterator[Cost]:
+    work: dict[str, Work], form: str, unit: int, results: Results, arguments: argparse.Namespace
+) -> None:
     """Take turns: a round of each strategy, then the next round."""
-    found: dict[str, list[float]] = {strategy: [] for strategy in work}
     expected = len(REQUESTS) * max(1, REQUEST // unit) * (LANE_ROUNDS if form == "lane" else 1)
     for strategy, run in work.items():
         # Warms the caches, and checks that the work is what is claimed.
@@ -228,82 +293,20 @@ def _measure(
         assert got == expected, f"{strategy}: {got} mappings, not {expected}"
     for _ in range(arguments.rounds):
         for strategy, run in work.items():
-            found[strategy].append(_ns_per_mapping(run, arguments.seconds))
-    for strategy, rounds in found.items():
-        yield Cost(strategy, form, unit, tuple(rounds))
+            cost = _ns_per_mapping(run, arguments.seconds)
+            results.figures[name_of(form, unit), strategy].append(cost)
 
 
-def _ns_per_mapping(run: Callable[[], int], seconds: float) -> float:
+def _ns_per_mapping(run: Work, seconds: float) -> float:
     nr_mappings = 0
-    start = time.perf_counter_ns()
+    # The time of this thread alone: nothing here waits, and others' turns do not count.
+    start = time.thread_time_ns()
     while True:
         nr_mappings += run()
-        now = time.perf_counter_ns()
+        now = time.thread_time_ns()
         if now >= start + seconds * 1e9:
             break
     return (now - start) / nr_mappings
-
-
-def report(costs: list[Cost], arguments: argparse.Namespace) -> None:
-    """Print the table; write JSON and chart if they are asked for."""
-    about = machine.describe()
-    print(
-        f"{about['cpus']} x {about['cpu']}, Linux {about['kernel']}, iomapd {about['iomapd']}; "
-        f"{NR_STRIPS} strips, requests of {format_size(REQUEST)}, program {arguments.program}; "
-        f"ns per mapping, medians of {arguments.rounds} rounds, "
-        f"spread ±{max(cost.spread for cost in costs):.0%} at worst\n"
-    )
-    by_key = {(cost.form, cost.strategy, cost.unit): cost for cost in costs}
-    for form in (*FORMS, "lane"):
-        wanted = LANES if form == "lane" else STRATEGIES
-        rows = [
-            (format_size(unit), *(_number(by_key[form, s, unit].ns) for s in wanted))
-            for unit in UNITS
-        ]
-        print(table((form.upper(), *wanted), rows) + "\n")
-    if arguments.json:
-        body = {"schema": "iomapd.mapping_cost", "version": 1, "machine": about}
-        body["program"] = arguments.program
-        body["costs"] = [vars(cost) | {"ns": cost.ns} for cost in costs]
-        arguments.json.write_text(json.dumps(body, indent=2) + "\n")
-    if arguments.chart:
-        draw_chart(costs, arguments.chart)
-
-
-def draw_chart(costs: list[Cost], path: Path) -> None:
-    """Draw ns per mapping over the unit, a line per strategy and form."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    colours = dict(zip(STRATEGIES, ("#d55e00", "#cc79a7", "#0072b2", "#009e73"), strict=True))
-    styles = {"interpreted": (":", "^"), "compiled": ("--", "o"), "lane": ("-", "s")}
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for form, (line, mark) in styles.items():
-        for strategy in STRATEGIES:
-            points = [(c.unit, c.ns) for c in costs if (c.form, c.strategy) == (form, strategy)]
-            if points:
-                label = f"{strategy}, {form}"
-                axes.plot(
-                    *zip(*points, strict=True), line, marker=mark, markersize=5,
-                    color=colours[strategy], label=label,
-                )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    axes.set_xticks(UNITS, [format_size(unit) for unit in UNITS])
-    axes.set_xlabel("unit")
-    axes.set_ylabel("ns per mapping")
-    axes.set_title(f"Requests of {format_size(REQUEST)}, {NR_STRIPS} strips", fontsize=10)
-    axes.grid(visible=True, which="major", alpha=0.25)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    figure.savefig(path, dpi=150)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 20 else f"{value:.1f}"
 
 
 @contextmanager
@@ -318,12 +321,8 @@ def _volume(program: str) -> Iterator[Volume]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="ns per mapping, four strategies, two forms.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.05, help="length of a measurement")
+    parser = report.parser(TITLE, seconds=0.03)
     parser.add_argument("--program", default="raid0", help="a shipped program without parameters")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
-    parser.add_argument("--chart", type=Path, help="draw them into this PNG file")
     return parser.parse_args()
 
 

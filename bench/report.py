@@ -38,6 +38,7 @@ class Found:
     settings: dict[str, Any]
     progress: Progress
     load: list[float]
+    load_max: float
     goals: Sequence[Goal] = ()
     notes: list[str] = field(default_factory=list)
     machine: dict[str, object] = field(default_factory=machine.describe)
@@ -53,25 +54,28 @@ class Found:
     @property
     def is_busy(self) -> bool:
         """Whether others wanted the CPUs when it started."""
-        return self.load[0] > LOAD_MAX
+        return self.load[0] > self.load_max
 
 
-def parser(title: str, *, rounds: int = 5, seconds: float = 0.6, size: str = "256MiB"):
+def parser(title: str, *, rounds: int = 5, seconds: float = 0.6, size: str = ""):
     """Return a parser of the options that every bench has."""
     made = argparse.ArgumentParser(description=f"{title}.")
     made.add_argument("--rounds", type=int, default=rounds, help="that count; one more warms up")
     made.add_argument("--seconds", type=float, default=seconds, help="length of a measurement")
-    made.add_argument("--size", type=_size, default=parse_size(size), help="of a file")
+    if size:
+        made.add_argument("--size", type=_size, default=parse_size(size), help="of a file")
     made.add_argument("--results", type=Path, default=RESULTS, help="where the results go")
     return made
 
 
 @contextmanager
-def begun(name: str, title: str, arguments: argparse.Namespace) -> Iterator[Found]:
-    """Show progress and note the load for the length of a bench."""
+def begun(
+    name: str, title: str, arguments: argparse.Namespace, *, load_max: float = LOAD_MAX
+) -> Iterator[Found]:
+    """Show progress and note the load for the length of a bench; a load that spoils it is told."""
     settings = {key: value for key, value in vars(arguments).items() if key != "results"}
     with progress_bar() as progress:
-        found = Found(name, title, settings, progress, [os.getloadavg()[0]])
+        found = Found(name, title, settings, progress, [os.getloadavg()[0]], load_max)
         yield found
     found.load.append(os.getloadavg()[0])
 

@@ -24,16 +24,13 @@ Run
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench import candidates as made
 from bench import report
-from bench.candidates import KIB, Candidate
+from bench.candidates import KIB, side_by_side
 from bench.charts import draw_lines
-from bench.rounds import Job, take_turns
+from bench.rounds import Access, take_turns
 from iomapd.errors import IomapdError
 from iomapd.geometry.sizes import format_size
 from iomapd.tools.fio import Pattern, Point
@@ -42,6 +39,7 @@ if TYPE_CHECKING:
     import argparse
 
 TITLE = "The size of a request"
+CANDIDATES = ("raw", "lanes", "python", "mergerfs", "bindfs")
 SIZES = tuple(4 * KIB << power for power in range(0, 11, 2))
 PANELS: dict[str, tuple[Pattern, int]] = {
     "random read, 1 in flight": ("randread", 1),
@@ -50,7 +48,7 @@ PANELS: dict[str, tuple[Pattern, int]] = {
     "random overwrite, 8 in flight": ("randwrite", 8),
 }
 JOBS = tuple(
-    Job(
+    Access(
         f"{panel}, {format_size(size)}",
         Point(pattern, direct=True, depth=depth, block_size=size),
         panel=panel,
@@ -66,31 +64,10 @@ def main() -> None:
     arguments = _arguments()
     with (
         report.begun("request_sweep", TITLE, arguments) as found,
-        _candidates(arguments) as candidates,
+        side_by_side(CANDIDATES, arguments.size, arguments.lanes) as candidates,
     ):
         found.results = take_turns(JOBS, candidates, **report.lengths(found))
     report.finish(found, partial(draw_lines, x_label="request"), arguments.results)
-
-
-@contextmanager
-def _candidates(arguments: argparse.Namespace) -> Iterator[list[Candidate]]:
-    """Mount what can be mounted here."""
-    lanes = arguments.lanes
-    # One file in all, and some air.
-    volume = partial(made.volume, member_size=arguments.size // 2)
-    recipes = {
-        "raw": ("one tmpfs file", made.raw),
-        "lanes": (f"iomapd, {lanes} lanes", partial(volume, lanes=lanes)),
-        "python": ("iomapd, no lanes", partial(volume, lanes=0)),
-        "mergerfs": ("mergerfs", made.mergerfs),
-        "bindfs": ("bindfs", made.bindfs),
-    }
-    able = [n for n in recipes if n not in ("mergerfs", "bindfs") or not made.hindrance((n,))]
-    with made.workplace("requests") as place, ExitStack() as stack:
-        yield [
-            Candidate(name, recipes[name][0], stack.enter_context(recipes[name][1](place / name)))
-            for name in able
-        ]
 
 
 def _arguments() -> argparse.Namespace:

@@ -26,23 +26,27 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A pattern of access to one file of each candidate.
+    """Something that is measured of each candidate.
 
     Attributes:
         name: for the table.
-        point: the pattern.
-        file: name of the file in the candidate's directory.
-        unit: of its figures: "GiB/s", or "k/s" for thousands of requests per second.
+        unit: of its figures.
         panel: of a sweep: which chart it belongs to.
         x: of a sweep: its place there.
     """
 
     name: str
+    unit: str = field(default="GiB/s", kw_only=True)
+    panel: str = field(default="", kw_only=True)
+    x: int = field(default=0, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Access(Job):
+    """A pattern of access to *file* in each candidate's directory; GiB/s, or k/s of requests."""
+
     point: Point
     file: str = "file"
-    unit: str = "GiB/s"
-    panel: str = ""
-    x: int = 0
 
     def figure(self, rate: Rate) -> float:
         """Return *rate* in `unit`."""
@@ -118,7 +122,7 @@ def spread(rounds: Sequence[float]) -> float:
 
 
 def take_turns(
-    jobs: Sequence[Job],
+    jobs: Sequence[Access],
     candidates: Sequence[Candidate],
     *,
     size: int,
@@ -126,7 +130,7 @@ def take_turns(
     seconds: float,
     progress: Progress,
 ) -> Results:
-    """Measure every job on every candidate, *rounds* times and once for warming up.
+    """Let fio do every job on every candidate, *rounds* times and once for warming up.
 
     Args:
         jobs: in this order within a round.
@@ -155,7 +159,7 @@ def take_turns(
     return results
 
 
-def _prepare(candidate: Candidate, jobs: Sequence[Job], size: int) -> None:
+def _prepare(candidate: Candidate, jobs: Sequence[Access], size: int) -> None:
     """Write the files of *jobs* from start to end; a fresh one is made by its job."""
     files = {candidate.directory / job.file for job in jobs if not job.point.fresh}
     fill(sorted(files), size)

@@ -33,7 +33,7 @@ from bench import candidates as made
 from bench import report
 from bench.candidates import KIB, Candidate
 from bench.charts import draw_lines
-from bench.rounds import Goal, Job, take_turns
+from bench.rounds import Access, Goal, take_turns
 from iomapd.errors import IomapdError
 from iomapd.geometry.sizes import format_size
 from iomapd.tools.fio import Point
@@ -57,7 +57,7 @@ def name_of(panel: str, unit: int) -> str:
 
 
 JOBS = tuple(
-    Job(name_of(panel, unit), point, f"{unit}/file", panel=panel, x=unit)
+    Access(name_of(panel, unit), point, f"{unit}/file", panel=panel, x=unit)
     for panel, point in PANELS.items()
     for unit in UNITS
 )
