@@ -30,7 +30,6 @@ from iomapd.control.slots import Gate
 from iomapd.control.slowpath import SlowPath
 from iomapd.dataplane.engine import MapEngine
 from iomapd.meta.records import InodeRecord
-from iomapd.native.syscalls import CLOCK_REALTIME_COARSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -197,8 +196,10 @@ class Core:
 
 
 def now_ns() -> int:
-    """Return the time of day, ns since the epoch, as coarse as the kernel's own file times.
+    """Return the time of day, ns since the epoch.
 
-    One clock for all who set times, lanes included: they never run backwards.
+    The clock of the lanes, too: times never run backwards.  The fine one, since two changes within a
+    tick of the kernel's coarse clock must be told apart (make(1), and Linux 6.13's multigrain
+    timestamps).
     """
-    return time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+    return time.time_ns()

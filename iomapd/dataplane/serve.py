@@ -119,7 +119,7 @@ from iomapd.native.memory import (
     store64,
     store_release,
 )
-from iomapd.native.syscalls import CLOCK_REALTIME_COARSE
+from iomapd.native.syscalls import CLOCK_REALTIME
 
 _NS: Final = 1_000_000_000
 
@@ -308,6 +308,6 @@ def raise_atime(plane: int, request: int, entry: int) -> None:
 
 
 def now_ns(plane: int, request: int) -> int:
-    """Return the time, ns since the epoch, as coarse as the kernel's own timestamps."""
-    call2(load64(plane + CLOCK), CLOCK_REALTIME_COARSE, request + TIMESPEC)
+    """Return the time, ns since the epoch, by the clock of the control plane."""
+    call2(load64(plane + CLOCK), CLOCK_REALTIME, request + TIMESPEC)
     return load64(request + TIMESPEC) * _NS + load64(request + TIMESPEC + 8)

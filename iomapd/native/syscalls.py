@@ -33,7 +33,7 @@ IOV_SIZE: Final = 16
 IOV_MAX: Final = 1024
 """Entries that one vectored call takes (UIO_MAXIOV)."""
 
-CLOCK_REALTIME_COARSE: Final = 5
+CLOCK_REALTIME: Final = 0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long

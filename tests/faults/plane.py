@@ -33,7 +33,7 @@ READ_MAX = 1 << 20
 CALLER = SimpleNamespace(uid=0, gid=0, pid=1, umask=0)
 NOTHING = SimpleNamespace(
     update_size=False, update_mode=False, update_uid=False, update_gid=False,
-    update_atime=False, update_mtime=False,
+    update_atime=False, update_mtime=False, update_ctime=False,
 )  # fmt: skip
 
 
