@@ -15,6 +15,10 @@ DEBIAN  += git rsync sqlite3 e2fsprogs util-linux bpftool
 
 SOAKED   = tests/faults tests/model tests/mounted/test_kill9.py
 
+# What `make bench` measures beside iomapd; without them it measures less.
+RIVALS  := mergerfs bindfs btrfs-progs
+BENCH   ?= data_plane unit_sweep request_sweep mapping_cost serve_cost figures
+
 MISSING  = $(strip $(shell dpkg-query --show --showformat='$${db:Status-Status} $${Package}\n' \
              $(DEBIAN) 2>&1 | sed -n 's/^not-installed //p; s/^dpkg-query: no packages found matching //p'))
 
@@ -65,8 +69,11 @@ lint: setup ## ruff and mypy, as CI runs them
 format: setup ## let ruff format everything
 	@$(VENV)/bin/ruff format .
 
-bench: setup ## the figures of bench/figures.py, on four members in memory
-	@$(PYTHON) bench/figures.py
+bench: setup ## measure everything, results into bench/results/; ten quiet minutes; BENCH=... for some
+	@which mergerfs bindfs mkfs.btrfs >/dev/null || [ "$$(id -u)" != 0 ] || \
+	    { apt-get -qq update && \
+	      DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $(RIVALS); }
+	@for name in $(BENCH); do $(PYTHON) -m bench.$$name || exit 1; echo; done
 
 clean: ## remove .venv and every cache
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
