@@ -150,6 +150,30 @@ class Marks:
         for first, last in runs(old.fresh, old.nr_blocks, self._out):
             _fill(new, new.fresh, [(old.offset + first * BLOCK, old.offset + last * BLOCK)])
 
+    def replace(self, inode: Inode, before: Iterable[Extent], after: Iterable[Extent]) -> None:
+        """*after* take the place of *before* in the file: what is fresh there stays so.
+
+        No lane sees any of them.  The new bitmaps are there before the old ones go, so whoever
+        comes after a killed server finds each fresh bit in one of them or in both.
+        """
+        written = self.of(inode)
+        old = [inode.pairs.pop(e.offset) for e in before if e.offset in inode.pairs]
+        fresh = RangeSet(
+            (pair.offset + first * BLOCK, pair.offset + last * BLOCK)
+            for pair in old
+            for first, last in runs(pair.fresh, pair.nr_blocks, self._out)
+        )
+        for extent in after:
+            if not fresh.overlaps(extent.offset, extent.end):
+                continue  # made when it is asked for
+            new = self._shared.add_pair(inode.entry, extent.offset, extent.length // BLOCK)
+            if new is not None:  # else only what a killed server leaves behind becomes less
+                _fill(new, new.written, written.intersect(extent.offset, extent.end))
+                _fill(new, new.fresh, fresh.intersect(extent.offset, extent.end))
+                inode.pairs[extent.offset] = new
+        for pair in old:
+            self._shared.drop_pair(inode.entry, pair)
+
     def drop(self, inode: Inode, extents: Iterable[Extent]) -> None:
         """Give back the bitmaps of *extents*, which are gone; no lane sees them."""
         for extent in extents:

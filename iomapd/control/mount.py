@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from iomapd.control.copy import Copier
 from iomapd.control.core import Core
 from iomapd.control.files import Files
 from iomapd.control.layouts import LayoutKeeper
+from iomapd.control.migrate import STEP, Migrator
 from iomapd.control.namespace import Namespace
 from iomapd.control.points import Points
 from iomapd.control.punch import Puncher
@@ -95,6 +97,7 @@ class ControlPlane:
         self.names = Namespace(self.core)
         self.attributes = AttributeKeeper(self.core)
         self.layouts = LayoutKeeper(self.core)
+        self.migrator = Migrator(self.core, self.points, self.room)
 
     def begin(self) -> None:
         """Enter the volume: generation, orphans, speculation; blocks, before serving."""
@@ -200,6 +203,7 @@ class ControlPlane:
             "map": self._map,
             "layout.get": self._layout_get,
             "layout.set": self._layout_set,
+            "migrate": self._migrate,
             "point": self._point,
             "store.copy": self._copy_store,
         }
@@ -225,6 +229,16 @@ class ControlPlane:
         changes = {k: v for k, v in request.items() if k not in ("ino", "path")}
         await self.layouts.set(inode, **changes)
         return self.layouts.describe(inode)
+
+    async def _migrate(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Move one chunk of a file into the layout of a directory, by default of its own."""
+        inode = self._named(request)
+        directory = request.get("directory", self.core.store.names.parent_of(inode.ino))
+        if directory is None:
+            raise UsageError("the file has no name, hence no directory whose layout it could get")
+        target = self.core.inode(int(directory)).layout
+        pos, limit = int(request.get("pos", 0)), int(request.get("limit", STEP))
+        return asdict(await self.migrator.step(inode, target, pos, limit))
 
     async def _point(self, _: dict[str, Any]) -> dict[str, Any]:
         await self.points.make()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.units import BLOCK
@@ -107,26 +108,8 @@ class Puncher:
         extents = self._core.store.space.extents(inode.ino, low, high, -1)
         for extent in extents:
             self._core.slow.check(extent)
-        return plan_punch(extents, low, high, self._core.programs.can_cut, self._can_stand)
-
-    def _can_stand(self, extent: Extent, rest: Extent) -> bool:
-        """Tell whether *rest*, the last rows of *extent*, maps to where *extent* maps them."""
-        core = self._core
-        if len(extent.strips) == 1:
-            return True
-        if rest.length > UNITS_COMPARED * extent.unit:
-            return False
-        layout = core.layouts[extent.layout]
-        if not core.programs.serves(layout, len(rest.strips), rest.strip_length, rest.seed):
-            return False
-        one, other = core.slow.encode(extent), core.slow.encode(rest)
-        pos = rest.offset
-        while pos < rest.end:
-            mine = core.engine.pieces(one, pos, rest.end)
-            if mine != core.engine.pieces(other, pos, rest.end):
-                return False
-            pos = mine[-1][3]
-        return True
+        stands = partial(can_stand, self._core)
+        return plan_punch(extents, low, high, self._core.programs.can_cut, stands)
 
 
 @dataclass(slots=True)
@@ -145,6 +128,28 @@ class Plan:
     spaces: list[Space] = field(default_factory=list)
     forgotten: list[tuple[int, int]] = field(default_factory=list)
     moved: list[tuple[Extent, Extent]] = field(default_factory=list)
+
+
+def can_stand(core: Core, extent: Extent, rest: Extent, most: int = UNITS_COMPARED) -> bool:
+    """Tell whether *rest*, the last rows of *extent*, maps to where *extent* maps them.
+
+    No when that takes a look at more than *most* units.
+    """
+    if len(extent.strips) == 1:
+        return True
+    if rest.length > most * extent.unit:
+        return False
+    layout = core.layouts[extent.layout]
+    if not core.programs.serves(layout, len(rest.strips), rest.strip_length, rest.seed):
+        return False
+    one, other = core.slow.encode(extent), core.slow.encode(rest)
+    pos = rest.offset
+    while pos < rest.end:
+        mine = core.engine.pieces(one, pos, rest.end)
+        if mine != core.engine.pieces(other, pos, rest.end):
+            return False
+        pos = mine[-1][3]
+    return True
 
 
 def plan_punch(
@@ -172,7 +177,7 @@ def plan_punch(
             last = round_down(high - extent.offset, extent.row)
         if first >= last or (first and not can_cut(extent)):
             continue
-        rest = _rest(extent, last) if last < extent.length else None
+        rest = rest_of(extent, last) if last < extent.length else None
         if rest is not None and not can_stand(extent, rest):
             continue
         _free(plan, extent, first, last, rest)
@@ -196,7 +201,7 @@ def _free(plan: Plan, extent: Extent, first: int, last: int, rest: Extent | None
     plan.forgotten.append((extent.offset, extent.end))
 
 
-def _rest(extent: Extent, start: int) -> Extent:
+def rest_of(extent: Extent, start: int) -> Extent:
     """Return the rows of *extent* from *start* on, bytes from its start, as an extent."""
     skipped = start // len(extent.strips)
     return replace(

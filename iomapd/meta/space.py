@@ -104,6 +104,15 @@ class Space:
         )
         return [_decode(row) for row in found]
 
+    def of_other_layouts(self, ino: int, layout: int, start: int, limit: int) -> list[Extent]:
+        """Return up to *limit* extents of *ino* from *start* on that *layout* has not made."""
+        found = self._rows.all(
+            f"SELECT {_COLUMNS} {_FROM} WHERE ino=? AND start>=? AND extent.layout!=? "
+            "ORDER BY start LIMIT ?",
+            (ino, start, layout, limit),
+        )
+        return [_decode(row) for row in found]
+
     def put_extents(self, extents: Iterable[Extent]) -> None:
         """Insert or replace extents by (ino, offset)."""
         self._executemany(
