@@ -36,6 +36,7 @@ SOAK = int(os.environ.get("IOMAPD_SOAK", "0"))
 # Set by variants that run every mounted test in another way.
 LANES = os.environ.get("IOMAPD_TEST_LANES")
 IO_MODE = os.environ.get("IOMAPD_TEST_IO")
+CACHE = os.environ.get("IOMAPD_TEST_CACHE")
 VOLUME_TOKEN = "IOMAPD_TEST_VOLUME"
 COMMAND_SECONDS = 60
 COMPLAINT = re.compile(
@@ -192,8 +193,9 @@ class Volume:
         """Mount; *options* are ``-o`` values, remembered for `remount`."""
         self.mount_options = options
         arguments: list[object] = ["mount", self.layout, self.mnt, "--log", self.log]
-        if IO_MODE is not None and not any(option.startswith("io=") for option in options):
-            options = (*options, f"io={IO_MODE}")
+        for key, value in (("io", IO_MODE), ("cache", CACHE)):
+            if value is not None and not any(option.startswith(f"{key}=") for option in options):
+                options = (*options, f"{key}={value}")
         if options:
             arguments += ["-o", ",".join(options)]
         if self.lanes is not None:

@@ -22,7 +22,7 @@ def test_a_request_survives_its_pipe():
     ("options", "rule"),
     [
         ({"mapper": "magic"}, "mapper=magic: unknown; known: program, record"),
-        ({"cache": "all"}, "cache=all: unknown"),
+        ({"cache": "all"}, "cache=all: unknown; known: through, kernel, none"),
         ({"io": "fast"}, "io=fast: unknown; known: auto, mapped, buffered, direct"),
         ({"io": ""}, "io=: unknown"),
     ],
@@ -42,6 +42,21 @@ def test_an_io_mode_of_the_layout_counts_unless_overridden():
     assert PLAIN.io_mode("direct") == "direct"
     request = MountRequest(Path("/v.toml"), Path("/mnt"), {"io": "buffered"})
     assert request.io_mode("direct") == "buffered"
+
+
+@pytest.mark.parametrize(
+    ("options", "cache", "writes_back"),
+    [
+        ({}, "through", False),
+        ({"cache": "kernel"}, "kernel", True),
+        ({"cache": "kernel", "ro": None}, "kernel", False),
+        ({"cache": "none"}, "none", False),
+    ],
+)
+def test_the_kernel_writes_back_only_when_asked_to(options, cache, writes_back):
+    request = MountRequest(Path("/v.toml"), Path("/mnt"), options)
+    request.check()
+    assert (request.cache, request.writes_back) == (cache, writes_back)
 
 
 def test_layout_files_and_mount_options_know_the_same_io_modes():
