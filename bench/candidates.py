@@ -32,7 +32,6 @@ from typing import Final
 
 from iomapd.abi.mountinfo import find_mount
 from iomapd.errors import IomapdError
-from iomapd.geometry.sizes import format_size
 from iomapd.tools.create import create_volume
 from iomapd.tools.fio import fill
 from iomapd.tools.temporary import mounted
@@ -150,13 +149,13 @@ def volume(
     """
     with ExitStack() as stack:
         mountpoint = _made(place)
-        size = f'size = "{format_size(member_size)}"\n'
+        size = f"size = {member_size}\n"
         paths = [f"m{index}.img" for index in range(NR_MEMBERS)]
         if on_loops:
             paths, size = [str(path) for path in loops(stack, place, member_size)], ""
         members = "".join(f'\n[[member]]\npath = "{path}"\n{size}' for path in paths)
         layout = place / "volume.toml"
-        layout.write_text(f'[volume]\nname = "bench"\nunit = "{format_size(unit)}"\n{members}')
+        layout.write_text(f'[volume]\nname = "bench"\nunit = {unit}\n{members}')
         create_volume(load_layout(layout))
         server = mounted(layout, mountpoint, log=place / "server.log", options=options, lanes=lanes)
         stack.enter_context(server)

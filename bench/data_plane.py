@@ -37,12 +37,17 @@ from bench.candidates import KIB, WORDS, side_by_side
 from bench.charts import draw_bars
 from bench.rounds import Access, Goal, take_turns
 from iomapd.errors import IomapdError
-from iomapd.tools.fio import Point
+from iomapd.geometry.sizes import format_size
+from iomapd.tools.admin import request
+from iomapd.tools.fio import Point, Target, measure
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 TITLE = "Lanes beside Python, others, and the memory itself"
+
+EVIDENCE_SECONDS = 1.0
 
 READ_1, READ_8 = "read 1 MiB, 1 in flight", "read 1 MiB, 8 in flight"
 OVER_1, OVER_8 = "overwrite 1 MiB, 1 in flight", "overwrite 1 MiB, 8 in flight"
@@ -82,8 +87,38 @@ def main() -> None:
         side_by_side(arguments.only, arguments.size, arguments.lanes) as candidates,
     ):
         found.results = take_turns(JOBS, candidates, **report.lengths(found))
+        found.notes.extend(
+            evidence(candidate.directory, arguments.size)
+            for candidate in candidates
+            if candidate.name == "lanes"
+        )
     found.goals = GOALS
     report.finish(found, draw_bars, arguments.results)
+
+
+def evidence(mountpoint: Path, size: int) -> str:
+    """Say how often lanes ask the control plane when a new file is written, and when it is read."""
+    new = Target("new", (mountpoint / "new",), size)
+    before = _asked(mountpoint)
+    measure(Point("write", True, 1, fresh=True), [new], EVIDENCE_SECONDS)
+    written = _asked(mountpoint)
+    asked = []
+    for _ in range(2):
+        since = _asked(mountpoint)
+        measure(Point("read", True, 8), [new], EVIDENCE_SECONDS)
+        asked.append(_asked(mountpoint) - since)
+    return (
+        f"Lanes asked the control plane {written - before} times while a new file of "
+        f"{format_size(size)} was written in 1 MiB requests, {asked[0]} times while it was read, "
+        f"{asked[1]} times while it was read again."
+    )
+
+
+def _asked(mountpoint: Path) -> int:
+    """Return how many READs and WRITEs lanes parked or forwarded since the mount."""
+    counters = request(mountpoint, "stats")["lanes"]
+    forwarded = [count for why, count in counters["forwarded"].items() if why != "foreign"]
+    return int(counters["parked"]) + sum(forwarded)
 
 
 def _arguments() -> argparse.Namespace:

@@ -23,7 +23,7 @@ Meaningless if
     machine is touched for the first time (the first round is for warming up).
 
 Run
-    make bench            or: .venv/bin/python bench/figures.py --rounds 5 --json figures.json
+    make bench            or: .venv/bin/python -m bench.figures --rounds 5 --json figures.json
 """
 
 from __future__ import annotations
