@@ -35,6 +35,7 @@ from iomapd.cli import (
     info,
     layout,
     map,  # the command is called map
+    migrate,
     mount,
     program,
     stats,
@@ -84,6 +85,7 @@ app.command(cls=fsck.FsckCommand, rich_help_panel=VOLUMES)(fsck.fsck)
 app.command(rich_help_panel=INSPECT)(info.info)
 app.command(name="map", rich_help_panel=INSPECT)(map.map_file)
 app.add_typer(layout.app, name="layout", rich_help_panel=INSPECT)
+app.command(rich_help_panel=INSPECT)(migrate.migrate)
 app.add_typer(program.app, name="program", rich_help_panel=INSPECT)
 app.command(rich_help_panel=INSPECT)(stats.stats)
 app.command(rich_help_panel=MEASURE)(doctor.doctor)
