@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What a system call says when the server of its mount is dead, or dies meanwhile.
-GONE = (errno.ENOTCONN, errno.ECONNABORTED)
+# EIO: the kernel was handing the request to a thread that died of the signal: the pages to copy it
+# to can no longer be had, and fuse_dev_do_read() ends the request with EIO.
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO)
 
 
 class Load:
