@@ -14,7 +14,9 @@ How far a check goes is its *depth*: `LOOK` up to 2, `FSCK` up to 3, `USE` to th
 from __future__ import annotations
 
 import contextlib
+import errno
 import stat
+import traceback
 from typing import TYPE_CHECKING
 
 from iomapd.errors import IomapdError
@@ -60,8 +62,8 @@ async def check_state(layout: Path, oracle: Oracle, kept: int, depth: int = USE)
         if depth >= USE and not verdict.problems:
             verdict.problems += await _check_second(layout, left, free)
             verdict.checks += 3 + len(contents)
-    except (IomapdError, OSError) as exc:
-        verdict.problems.append(f"{type(exc).__name__}: {exc}")
+    except (IomapdError, OSError, ExceptionGroup) as exc:
+        verdict.problems.append("".join(traceback.format_exception(exc)))
     return verdict
 
 
@@ -108,7 +110,7 @@ async def use(plane, contents: Contents) -> list[str]:
             problems.append(f"{names[ino]}: grown, it shows {now[at : at + 16].hex()} at {at}")
     handle = (await plane.create("newcomer"))[1]
     data = tagged.content(NEWCOMER, 20 * tagged.BLOCK)
-    done = await plane.write(handle, 0, data)
+    done = await _write_what_fits(plane, handle, data)
     await plane.fsync(handle)
     await plane.close(handle)
     if await plane.read("newcomer") != data[:done]:
@@ -118,6 +120,16 @@ async def use(plane, contents: Contents) -> list[str]:
         await plane.unlink(path)
         await plane.fsyncdir("")
     return problems
+
+
+async def _write_what_fits(plane, handle: int, data: bytes) -> int:
+    """Write from the beginning of a file; only a volume without one free block may refuse."""
+    try:
+        return await plane.write(handle, 0, data)
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC or (await plane.free())[0]:
+            raise
+        return 0
 
 
 async def _check_second(layout: Path, left: tuple[dict, Contents], free: tuple[int, int]):
