@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -20,7 +21,7 @@ COLOURS = {
     **{"lanes": "#0072b2", "python": "#e69f00", "loops": "#56b4e9"},
     **{"raw": "#24292f", "mergerfs": "#8c959f", "bindfs": "#afb8c1", "btrfs": "#6e7781"},
     **{"program": "#0072b2", "record": "#009e73", "cache": "#cc79a7", "upcall": "#d55e00"},
-    "shift": "#24292f",
+    **{"shift": "#24292f", "call": "#8c959f", "bpf": "#e69f00"},
 }
 MARKS = {"raw": "s", "mergerfs": "^", "bindfs": "v", "btrfs": "D", "cache": "d", "record": "x"}
 _COLUMNS = 2
@@ -52,7 +53,9 @@ def draw_bars(found: Found, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def draw_lines(found: Found, path: Path, x_label: str) -> None:
+def draw_lines(
+    found: Found, path: Path, x_label: str, tick: Callable[[int], str] = format_size
+) -> None:
     """Draw a panel per panel of the jobs: a line per candidate, a band from worst to best."""
     from matplotlib.ticker import LogLocator
 
@@ -75,7 +78,7 @@ def draw_lines(found: Found, path: Path, x_label: str) -> None:
             axes.fill_between(places, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
-        axes.set_xticks([job.x for job in jobs], [format_size(job.x) for job in jobs], fontsize=7)
+        axes.set_xticks([job.x for job in jobs], [tick(job.x) for job in jobs], fontsize=7)
         axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,g}")

@@ -17,7 +17,10 @@ Sketch
 Baseline
     "lane" is the compiled loop called from compiled code, all requests in a row: what a lane
     pays.  "shift" there is the least that anybody computes: unit and strips are powers of two,
-    two shifts and a mask make a piece, nothing is checked.  "record" is the built-in formula,
+    two shifts and a mask make a piece, nothing is checked.  "call" is the same behind a
+    pointer, as a program is, its answer in memory: what lies between the two is the machine's
+    price of a call it cannot predict, and no mapper can be cheaper that runs a user's code.
+    "record" is the built-in formula,
     "cache" a bisection in the inode's table of places.
 
 Meaningless if
@@ -48,6 +51,13 @@ from typing import TYPE_CHECKING
 from bench import report
 from bench.candidates import KIB, MIB, Candidate
 from bench.charts import draw_lines
+from bench.mapping_loops import (
+    call_requests,
+    look_up_requests,
+    map_requests,
+    shift_behind_pointer,
+    shift_requests,
+)
 from bench.rounds import Goal, Job, Results
 from iomapd.abi import PROGRAM_ABI
 from iomapd.abi.shipped import shipped_dir
@@ -56,9 +66,7 @@ from iomapd.control.mappers import CachedMapper, Mapper, StripedMapper, UpcallMa
 from iomapd.control.places import PlaceTable
 from iomapd.control.slowpath import SlowPath
 from iomapd.dataplane.engine import MapEngine, encode
-from iomapd.dataplane.find import PIECE_SIZE
-from iomapd.dataplane.gather import map_by_places, map_by_program
-from iomapd.dataplane.request import GO_ON, NR_PIECES, PIECES, REQUEST_SIZE, lay_out
+from iomapd.dataplane.request import REQUEST_SIZE, lay_out
 from iomapd.errors import IomapdError
 from iomapd.geometry.sizes import format_size
 from iomapd.geometry.stripes import locate
@@ -67,7 +75,6 @@ from iomapd.jit.unit import load_unit
 from iomapd.mapping.extent import Extent, Strip
 from iomapd.meta.records import LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
 from iomapd.meta.store import Store, create_store
-from iomapd.native.memory import load64, store64
 from iomapd.native.region import Region
 from iomapd.volume.program_source import read_program
 
@@ -88,7 +95,7 @@ random.Random(20260101).shuffle(REQUESTS)  # the same order in every run
 
 STRATEGIES = ("upcall", "cache", "record", "program")
 FORMS = ("interpreted", "compiled")
-LANES = ("shift", "record", "program", "cache")
+LANES = ("shift", "call", "record", "program", "cache")
 
 
 def name_of(form: str, unit: int) -> str:
@@ -194,7 +201,10 @@ def _through(mapper: Mapper, ino: int) -> Work:
 
 def lane_work(volume: Volume, unit: int) -> dict[str, Work]:
     """Return, per strategy, all requests many times over in compiled code, as a lane does them."""
-    run = load_unit("mapping-cost", [map_requests, look_up_requests, shift_requests]).function
+    unit_of_code = load_unit("mapping-cost", [
+        map_requests, look_up_requests, shift_requests, call_requests, shift_behind_pointer,
+    ])  # fmt: skip
+    run = unit_of_code.function
     request = Region(REQUEST_SIZE)
     lay_out(request.addr, 0, 0)
     positions = array("q", REQUESTS * LANE_ROUNDS)
@@ -208,71 +218,17 @@ def lane_work(volume: Volume, unit: int) -> dict[str, Work]:
     places = PlaceTable(list(_places(extent)))
     by_formula = encode(extent, (), 0, volume.name)
     by_program = encode(extent, (), volume.code.address, volume.name)
-    shape = array("q", (unit.bit_length() - 1, NR_STRIPS.bit_length() - 1))
+    # Log2 of unit and strips; the pointer; room for a question and its answer.
+    behind = unit_of_code.address("shift_behind_pointer")
+    powers = (unit.bit_length() - 1, NR_STRIPS.bit_length() - 1)
+    shape = array("q", (*powers, behind, 0, 0, 0, 0))
     return {
         "shift": work(run("shift_requests"), shape.buffer_info()[0], shape),
+        "call": work(run("call_requests"), shape.buffer_info()[0], shape),
         "record": work(run("map_requests"), by_formula.addr, by_formula),
         "program": work(run("map_requests"), by_program.addr, by_program),
         "cache": work(run("look_up_requests"), places.addr, places),
     }
-
-
-def map_requests(extent: int, positions: int, count: int, length: int, request: int) -> int:
-    """Map *count* requests by an extent's program or the formula, as a lane does.
-
-    Args:
-        extent: address of the extent's words.
-        positions: address of the requests' file positions, 64-bit words.
-        count: how many.
-        length: of each, bytes.
-        request: address of a request buffer; the pieces go there.
-
-    Returns:
-        The number of mappings, 0 if one was refused.
-    """
-    mappings = 0
-    for index in range(count):
-        pos = load64(positions + 8 * index)
-        store64(request + NR_PIECES, 0)
-        if map_by_program(request, extent, pos, pos + length) != GO_ON:
-            return 0
-        mappings += load64(request + NR_PIECES)
-    return mappings
-
-
-def look_up_requests(places: int, positions: int, count: int, length: int, request: int) -> int:
-    """Map *count* requests by the table at *places*; otherwise as `map_requests`."""
-    mappings = 0
-    for index in range(count):
-        pos = load64(positions + 8 * index)
-        store64(request + NR_PIECES, 0)
-        if map_by_places(request, places, pos, pos + length) != GO_ON:
-            return 0
-        mappings += load64(request + NR_PIECES)
-    return mappings
-
-
-def shift_requests(shape: int, positions: int, count: int, length: int, request: int) -> int:
-    """Map *count* requests by shifts alone; *shape* is where log2 of unit and strips are."""
-    shift = load64(shape)
-    bits = load64(shape + 8)
-    unit = 1 << shift
-    mappings = 0
-    for index in range(count):
-        pos = load64(positions + 8 * index)
-        end = pos + length
-        piece = load64(request + PIECES)
-        while pos < end:
-            within = pos & (unit - 1)
-            stop = min(end, pos + unit - within)
-            store64(piece, (pos >> shift) & ((1 << bits) - 1))
-            store64(piece + 8, (pos >> shift >> bits << shift) + within)
-            store64(piece + 16, pos)
-            store64(piece + 24, stop)
-            piece += PIECE_SIZE
-            mappings += 1
-            pos = stop
-    return mappings
 
 
 def _places(extent: Extent) -> Iterator[Placed]:

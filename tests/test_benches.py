@@ -4,10 +4,20 @@
 import json
 import sys
 from array import array
+from ctypes import CFUNCTYPE, c_int64, c_void_p, cast
 
 import pytest
 
-from bench import candidates, charts, data_plane, mapping_cost, report, request_sweep, unit_sweep
+from bench import (
+    candidates,
+    charts,
+    data_plane,
+    mapping_cost,
+    mapping_loops,
+    report,
+    request_sweep,
+    unit_sweep,
+)
 from bench.candidates import KIB, MIB, BenchError, Candidate
 from bench.rounds import Access, Goal, Job, Results, spread
 from iomapd.dataplane.engine import encode
@@ -158,17 +168,19 @@ def test_every_way_of_a_lane_finds_the_same_places():
     asked = (*positions.buffer_info(), 2 * MIB, request.addr)
     words = encode(extent, (), 0, "raid0")
     places = mapping_cost.PlaceTable(list(mapping_cost._places(extent)))
-    shape = array("q", (16, 2))
+    behind = CFUNCTYPE(c_int64, c_int64)(mapping_loops.shift_behind_pointer)
+    shape = array("q", (16, 2, cast(behind, c_void_p).value, 0, 0, 0, 0))
 
     def pieces(function, where):
         count = function(where, *asked)
         at = load64(request.addr + PIECES)
         return [load64(at + word) for word in range(0, count * PIECE_SIZE, 8)]
 
-    expected = pieces(mapping_cost.map_requests, words.addr)
+    expected = pieces(mapping_loops.map_requests, words.addr)
     assert len(expected) == 33 * 4
-    assert pieces(mapping_cost.look_up_requests, places.addr) == expected
-    assert pieces(mapping_cost.shift_requests, shape.buffer_info()[0]) == expected
+    assert pieces(mapping_loops.look_up_requests, places.addr) == expected
+    assert pieces(mapping_loops.shift_requests, shape.buffer_info()[0]) == expected
+    assert pieces(mapping_loops.call_requests, shape.buffer_info()[0]) == expected
 
 
 def _run(monkeypatch, bench, directory, *words):

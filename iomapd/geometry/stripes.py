@@ -12,6 +12,8 @@ drivers/md/dm-stripe.c, stripe_map_sector(); famfs's interleaved extents.
 
 from __future__ import annotations
 
+from iomapd.native.integers import divide
+
 
 def locate(addr: int, unit: int, nr_strips: int) -> tuple[int, int, int]:
     """Find the strip that holds the striped address *addr*.
@@ -25,9 +27,10 @@ def locate(addr: int, unit: int, nr_strips: int) -> tuple[int, int, int]:
         ``(strip, strip_addr, run)``: index of the strip, byte address in it,
         and bytes left before the next strip takes over (``1 <= run <= unit``).
     """
-    unit_index = addr // unit
+    # Powers of two nearly always; compiled, `divide` shifts then.
+    unit_index = divide(addr, unit)
     within = addr - unit_index * unit
-    row = unit_index // nr_strips
+    row = divide(unit_index, nr_strips)
     strip = unit_index - row * nr_strips
     return strip, row * unit + within, unit - within
 
