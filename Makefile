@@ -18,7 +18,7 @@ SOAKED   = tests/faults tests/model tests/mounted/test_model.py tests/mounted/te
 
 # What `make bench` measures beside iomapd; without them it measures less.
 RIVALS  := mergerfs bindfs btrfs-progs
-BENCH   ?= data_plane unit_sweep request_sweep mapping_cost serve_cost figures
+BENCH   ?= data_plane unit_sweep request_sweep mapping_cost serve_cost caching figures
 
 MISSING  = $(strip $(shell dpkg-query --show --showformat='$${db:Status-Status} $${Package}\n' \
              $(DEBIAN) 2>&1 | sed -n 's/^not-installed //p; s/^dpkg-query: no packages found matching //p'))

@@ -9,6 +9,7 @@ from ctypes import CFUNCTYPE, c_int64, c_void_p, cast
 import pytest
 
 from bench import (
+    caching,
     candidates,
     charts,
     data_plane,
@@ -188,3 +189,9 @@ def _run(monkeypatch, bench, directory, *words):
     monkeypatch.setattr(sys, "argv", [bench.__name__, *asked])
     monkeypatch.setattr("signal.signal", lambda *given: None)
     bench.main()
+
+
+def test_every_measure_of_the_caching_bench_measures_and_cleans_up(tmp_path):
+    for measured in caching.MEASURES.values():
+        assert measured(tmp_path, 2 * MIB) > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

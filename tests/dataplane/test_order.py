@@ -263,3 +263,6 @@ def test_what_was_done_is_counted(functions):
         assert load64(served.stats + counters.ERROR_MEMBER) == 2
         assert sum(bin["count"] for bin in statistics["read_latency"]) == 2
         assert sum(bin["count"] for bin in statistics["write_latency"]) == 1
+        lane, resumer = statistics["threads"]
+        assert (lane["name"], lane["reads"], lane["writes"]) == ("lane 0", 2, 1)
+        assert (resumer["name"], resumer["reads"], resumer["forwarded"]) == ("resume", 0, 0)
