@@ -169,6 +169,13 @@ class RecordCache(Generic[R]):
         if fork is not None:
             self._records -= len(fork.records)
 
+    def clear(self) -> None:
+        """Forget everything about everybody."""
+        if self._follower is not None:
+            self._follower.clear()
+        self._forks.clear()
+        self._records = 0
+
     def statistics(self) -> CacheStatistics:
         """Return the counters."""
         return CacheStatistics(**self._counts, records=self._records, inodes=len(self._forks))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from iomapd.cache.inode import Inode, private_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from iomapd.cache.board import SlotBoard
     from iomapd.cache.table import SharedTable
@@ -52,6 +52,9 @@ class InodeTable:
 
     def __len__(self) -> int:
         return len(self._inodes)
+
+    def __iter__(self) -> Iterator[Inode]:
+        return iter(self._inodes.values())
 
     def peek(self, ino: int) -> Inode | None:
         """Return the inode if it is in the table."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from iomapd.cli import console, program_draw, program_show
+from iomapd.cli import console, program_draw, program_live, program_show
 from iomapd.cli.parameters import ParamOption, params_of
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import format_size, parse_size
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from iomapd.tools.program_sizes import SizeCost
 
 app = typer.Typer(
-    help="Look at mapping programs: check, show, run, time and draw them.", rich_markup_mode=None
+    help="Look at mapping programs: check, show, run, time, draw; exchange those of a mount.",
+    rich_markup_mode=None,
 )
 
 REFUSED = 1
@@ -183,6 +184,8 @@ def bench(
 app.command("show")(program_show.show)
 app.command("draw")(program_draw.draw)
 app.command("diff")(program_draw.diff)
+app.command("attach")(program_live.attach)
+app.command("replace")(program_live.replace)
 
 
 def _geometry(

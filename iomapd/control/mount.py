@@ -23,6 +23,7 @@ from iomapd.control import report
 from iomapd.control.attributes import AttributeKeeper
 from iomapd.control.copy import Copier
 from iomapd.control.core import Core
+from iomapd.control.exchange import Exchanger
 from iomapd.control.files import Files
 from iomapd.control.layouts import LayoutKeeper
 from iomapd.control.migrate import STEP, Migrator
@@ -97,6 +98,7 @@ class ControlPlane:
         self.names = Namespace(self.core)
         self.attributes = AttributeKeeper(self.core)
         self.layouts = LayoutKeeper(self.core)
+        self.exchanger = Exchanger(self.core)
         self.migrator = Migrator(self.core, self.points, self.room)
 
     def begin(self) -> None:
@@ -204,6 +206,8 @@ class ControlPlane:
             "layout.get": self._layout_get,
             "layout.set": self._layout_set,
             "migrate": self._migrate,
+            "program.attach": self._attach,
+            "program.replace": self._replace,
             "point": self._point,
             "store.copy": self._copy_store,
         }
@@ -240,6 +244,13 @@ class ControlPlane:
         pos, limit = int(request.get("pos", 0)), int(request.get("limit", STEP))
         return asdict(await self.migrator.step(inode, target, pos, limit))
 
+    async def _attach(self, request: dict[str, Any]) -> dict[str, Any]:
+        return await self.exchanger.attach(str(request["program"]), _text_in(request))
+
+    async def _replace(self, request: dict[str, Any]) -> dict[str, Any]:
+        old, new = str(request["old"]), str(request["program"])
+        return await self.exchanger.replace(old, new, _text_in(request))
+
     async def _point(self, _: dict[str, Any]) -> dict[str, Any]:
         await self.points.make()
         return {}
@@ -252,3 +263,9 @@ class ControlPlane:
         await self.points.make()
         await trio.to_thread.run_sync(self.core.store.copy_to, path)
         return {"path": str(path)}
+
+
+def _text_in(request: dict[str, Any]) -> str | None:
+    """Return the text of a program that comes with a request."""
+    source = request.get("source")
+    return None if source is None else str(source)

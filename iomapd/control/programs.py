@@ -128,8 +128,22 @@ class Programs:
 
     def behind(self, extent: Extent) -> tuple[int, LoadedProgram]:
         """Return row and code of the program that maps *extent*."""
-        layout = self.layouts[extent.layout]
+        return self.behind_layout(self.layouts[extent.layout])
+
+    def behind_layout(self, layout: LayoutRecord) -> tuple[int, LoadedProgram]:
+        """Return row and code of a layout's program.
+
+        Raises:
+            ProgramError: it is refused here.
+        """
         return layout.program, self._load(layout)
+
+    def take_over(self, row: LayoutRecord, loaded: LoadedProgram) -> None:
+        """A layout has another program from now on; the code before stays where it is."""
+        self._refused.pop(row.program, None)
+        self._loaded[row.program, row.params] = loaded
+        for key in [key for key in self._proofs if key[0] == row.id]:
+            del self._proofs[key]
 
     def is_prefix(self, layout: int) -> bool:
         """Tell whether extents of *layout* may be made larger than asked and trimmed."""

@@ -54,8 +54,9 @@ CREATE TABLE program (
     source TEXT    NOT NULL
 );
 
--- Immutable.  Extents and directories name a row; a change of policy is a new
--- row.  width 0 = all members.  params: 8 little-endian signed 64-bit integers.
+-- Extents and directories name a row; a change of policy is a new row.  Only its
+-- program may change, to one that is proved to map alike.  width 0 = all members.
+-- params: 8 little-endian signed 64-bit integers.
 CREATE TABLE layout (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     unit      INTEGER NOT NULL,

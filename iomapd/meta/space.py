@@ -73,6 +73,19 @@ class Space:
         )
         return [extent for extent in map(_decode, found) if extent.end > start]
 
+    def geometries(self) -> Iterator[tuple[int, int, int, int]]:
+        """Iterate over ``(layout, strips, strip length, seed)`` of extents, each once.
+
+        Of more than one strip: others ask no program.
+        """
+        for row in self._rows.each(
+            "SELECT DISTINCT layout,length(strips)/16,strip_length,seed FROM extent "
+            "WHERE length(strips)>16"
+        ):
+            if any(type(value) is not int for value in row):
+                raise StoreError(f"an extent of layout {row[0]} has no geometry")
+            yield row
+
     def end_before(self, ino: int, pos: int) -> int:
         """Return where the last extent that starts before *pos* ends, or 0."""
         row = self._rows.one(

@@ -19,6 +19,7 @@ import os
 import sqlite3
 import struct
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -242,15 +243,33 @@ class Store:
 
         Runs inside a transaction of the caller.
         """
+        known = self._equal_layout(wanted)
+        return _insert_layout(self._database.connection, wanted) if known is None else known
+
+    def replace_layout(self, wanted: LayoutRecord) -> int:
+        """Give the layout row of this id the program and parameters of *wanted*.
+
+        If there is such a row already, what names the old one is led there instead.  Runs
+        inside a transaction of the caller; who keeps `root_layout` follows it.
+
+        Returns:
+            The id of the row that counts from now on.
+        """
+        execute = self._database.connection.execute
+        known = self._equal_layout(wanted)
+        if known is None:
+            values = (wanted.program, _PARAMS.pack(*wanted.params), wanted.id)
+            execute("UPDATE layout SET program=?,params=? WHERE id=?", values)
+            return wanted.id
+        for table, column in (("extent", "layout"), ("inode", "layout"), ("volume", "root_layout")):
+            execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (known, wanted.id))
+        return known
+
+    def _equal_layout(self, wanted: LayoutRecord) -> int | None:
         for known in self.layouts().values():
-            if (known.unit, known.width, known.strip_min, known.strip_max) == (
-                wanted.unit,
-                wanted.width,
-                wanted.strip_min,
-                wanted.strip_max,
-            ) and (known.program, known.params) == (wanted.program, wanted.params):
+            if replace(known, id=wanted.id) == wanted:
                 return known.id
-        return _insert_layout(self._database.connection, wanted)
+        return None
 
     # -- generations
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from iomapd.abi.shipped import shipped_dir
 from iomapd.geometry.sizes import parse_size
 from iomapd.tools.admin import mount_of_device, request_mount
-from iomapd.volume.program_source import read_program
+from iomapd.tools.program_live import named
 
 
 def layout_of(path: Path) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def change_layout(
     given: dict[str, Any] = {
         "unit": None if unit is None else parse_size(unit, "--unit"),
         "width": width,
-        **_program(program),
+        **({} if program is None else named(program)),
         "params": params or None,
     }
     changes = {key: value for key, value in given.items() if value is not None}
@@ -50,11 +49,3 @@ def change_layout(
     entry = mount_of_device(found.st_dev, path)
     request_mount(entry, "layout.set", ino=found.st_ino, **changes)
     return request_mount(entry, "layout.get", ino=found.st_ino)
-
-
-def _program(program: str | None) -> dict[str, str | None]:
-    """Return the name of a program, and its text where it is a file of the user's own."""
-    if program is None or not ("/" in program or program.endswith(".py")):
-        return {"program": program}
-    source = read_program(program, Path.cwd(), shipped_dir("programs"))
-    return {"program": source.name, "source": source.text}

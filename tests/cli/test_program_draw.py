@@ -109,7 +109,7 @@ def test_pictures_are_written(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["draw", "nosuch"], 2, "nosuch: is neither a file nor one of the programs declustered,"),
+        (["draw", "nosuch"], 2, "nosuch: is neither a file nor one of the programs ceph,"),
         (["draw", "nosuch.py"], 1, 'program "nosuch.py": no nosuch.py; shipped programs: '),
         (["draw", "/etc/passwd"], 1, "/etc/passwd: is not on a mounted iomapd volume"),
         (["draw", "/etc/passwd", "--strips", "3"], 2, "/etc/passwd: is no program; a file has"),
