@@ -180,6 +180,7 @@ def statistics(core: Core, points: Points) -> dict[str, Any]:
     """Return the control plane's counters; durations in ns, sizes in bytes."""
     return {
         "cache": asdict(core.cache.statistics()),
+        "places": asdict(core.places.statistics()),
         "inodes": {"in_table": len(core.table), "evictions": core.table.evictions},
         "slow_path": {"lookups": core.slow.lookups},
         "mapper": asdict(core.mapper.counters),

@@ -36,6 +36,7 @@ class Point:
 
     *jobs* is how many threads do it side by side in the same file.  *fresh*: each target is
     made anew and written once through, instead of what is there being written over.
+    *requests*: each job ends after that many, and no block is asked for twice; 0: no such end.
     """
 
     pattern: Pattern
@@ -44,6 +45,7 @@ class Point:
     block_size: int = 1 << 20
     jobs: int = 1
     fresh: bool = False
+    requests: int = 0
 
     @property
     def is_write(self) -> bool:
@@ -66,11 +68,16 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a target did: bytes per second, operations per second, mean latency in ns."""
+    """What a target did: bytes per second, operations per second, mean latency in ns.
+
+    *p50_ns* and *p99_ns* are bounds that so many percent of the requests stayed below.
+    """
 
     bandwidth: float
     iops: float
     latency_ns: float
+    p50_ns: float = 0
+    p99_ns: float = 0
 
 
 def measure(point: Point, targets: Sequence[Target], seconds: float) -> dict[str, Rate]:
@@ -162,6 +169,8 @@ def _job_file(point: Point, targets: Sequence[Target], seconds: float) -> str:
     if point.fresh:
         # fio would preallocate; what is asked is what a plain program's writes cost.
         lines.append("fallocate=none")
+    elif point.requests:
+        lines.append(f"number_ios={point.requests}")
     elif point.direct or point.is_write:
         lines.append("time_based=1")
     for target in targets:
@@ -224,7 +233,13 @@ def _rate(jobs: list[dict[str, Any]], target: Target, point: Point) -> Rate | No
         bandwidth=sum(float(s["bw_bytes"]) for s in sides),
         iops=sum(float(s["iops"]) for s in sides),
         latency_ns=max(float(s["clat_ns"]["mean"]) for s in sides),
+        p50_ns=max(_percentile(s, 50) for s in sides),
+        p99_ns=max(_percentile(s, 99) for s in sides),
     )
+
+
+def _percentile(side: dict[str, Any], percent: int) -> float:
+    return float(side["clat_ns"].get("percentile", {}).get(f"{percent:.6f}", 0))
 
 
 def _escape(path: Path) -> str:

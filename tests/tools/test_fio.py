@@ -38,6 +38,14 @@ def test_a_queue_of_eight_is_kept(target):
 
 
 @pytest.mark.slow
+def test_a_number_of_requests_ends_a_job(target):
+    point = Point("randread", direct=False, depth=1, block_size=4096, requests=10)
+    rate = fio.measure(point, [target], 5)["one"]
+    assert rate.bandwidth == pytest.approx(rate.iops * 4096, rel=0.01)
+    assert 0 < rate.p50_ns <= rate.p99_ns
+
+
+@pytest.mark.slow
 def test_jobs_side_by_side_add_up_and_stay_within_the_file(target):
     rates = fio.measure(Point("randwrite", False, 1, 4096, jobs=3), [target], 0.05)
     assert rates["one"].iops > 0
