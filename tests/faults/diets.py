@@ -39,6 +39,8 @@ DIETS: dict[str, dict[str, int]] = {
                "fdatasync": 8, "overwrite": 6, "dsync": 5},
     "names": {"create": 10, "mkdir": 6, "rmdir": 3, "rename": 8, "unlink": 7, "link": 5,
               "symlink": 5, "chmod": 4, "xattr": 6, "exchange": 3, "fsyncdir": 3, "append": 2},
+    "moves": {"create": 4, "append": 14, "overwrite": 14, "sparse": 4, "truncate": 4, "fsync": 6,
+              "fdatasync": 10, "dsync": 6, "unlink": 3, "migrate": 14},
 }  # fmt: skip
 
 
@@ -179,6 +181,10 @@ class RandomWork:
         if way < 6:
             return min(FILE_MAX, size + self._random.randint(1, 5000))
         return self._random.choice((0, self._random.randint(0, FILE_MAX)))
+
+    async def _migrate(self) -> None:
+        unit, width = self._random.choice((4, 16, 64)) * KIB, self._random.randrange(4)
+        await self._work.migrate(self._pick(), unit=unit, width=width)
 
     async def _close(self) -> None:
         if self._work.handles:

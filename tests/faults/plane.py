@@ -160,6 +160,17 @@ class Plane:
         """Set the size."""
         await self._set(path, "size", size)
 
+    async def migrate(self, path: str, **layout) -> None:
+        """Move a file into another layout, which new files get from now on, too."""
+        root = self.control.core.inode(self.ino(""))
+        await self.control.layouts.set(root, **layout)
+        ask, ino = self.control.handlers()["migrate"], self.ino(path)
+        answer = {"pos": 0, "done": False}
+        while not answer["done"]:
+            answer = await ask(
+                {"ino": ino, "directory": root.ino, "pos": answer["pos"], "limit": 64 << 10}
+            )
+
     @errors_as_os
     async def fsync(self, handle: int, *, data_only: bool = False) -> None:
         """Fsync, or fdatasync."""

@@ -21,8 +21,10 @@ import trio
 
 from iomapd.abi.fuse import FH_MASK
 from iomapd.abi.units import BLOCK
+from iomapd.control.core import Operation
 from iomapd.control.freespace import FreeSpace
 from iomapd.control.member_io import MemberIO
+from iomapd.control.migrate import Migrator
 from iomapd.control.mount import ControlPlane
 from iomapd.control.points import Points
 from iomapd.fuse.operations import Operations
@@ -171,6 +173,42 @@ def fdatasync_without_the_log() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def moved_without_flush() -> Iterator[None]:
+    """A file is led to its new place before what was copied there is durable."""
+    inside: ContextVar[bool] = ContextVar("inside", default=False)
+    flush, copy = MemberIO.flush, Migrator._copy
+
+    async def flush_elsewhere(self, members):
+        return set() if inside.get() else await flush(self, members)
+
+    async def copy_without(self, *args):
+        token = inside.set(True)
+        try:
+            return await copy(self, *args)
+        finally:
+            inside.reset(token)
+
+    with (
+        patch.object(MemberIO, "flush", flush_elsewhere),
+        patch.object(Migrator, "_copy", copy_without),
+    ):
+        yield
+
+
+@contextmanager
+def moved_without_notice() -> Iterator[None]:
+    """Nobody learns that the new place of a file is not durable yet."""
+    change = Operation.change
+
+    def change_in_silence(self, inode, **fields):
+        if set(fields) != {"layout"}:
+            change(self, inode, **fields)
+
+    with patch.object(Operation, "change", change_in_silence):
+        yield
+
+
 # -- work that shows it
 
 
@@ -250,6 +288,21 @@ async def _replace_a_file(work: Workload) -> None:
     await work.mkdir("d")
 
 
+async def _move_and_make_a_name(work: Workload) -> None:
+    await _fsync_a_file(work)
+    await work.migrate("a", unit="4KiB")
+    await work.mkdir("d")
+    await work.fsyncdir("d")
+
+
+async def _move_and_fdatasync(work: Workload) -> None:
+    await _fsync_a_file(work)
+    await work.migrate("a", unit="4KiB")
+    await work.write("a", at(0, 16 * KIB))
+    await work.sync("a", data_only=True)
+    await work.mkdir("d")
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A plant, the work that shows it, and the words in which the machine tells it."""
@@ -273,5 +326,9 @@ PLANTS = {
     "fdatasync without the log": Planted(
         fdatasync_without_the_log, _cut_short_and_fdatasync, "event 2 was promised"
     ),
+    "moved without a flush": Planted(
+        moved_without_flush, _move_and_make_a_name, "never held there|old bytes"
+    ),
+    "moved without notice": Planted(moved_without_notice, _move_and_fdatasync, "was promised"),
     "rename without its point": Planted(rename_without_point, _replace_a_file, "size 0"),
 }

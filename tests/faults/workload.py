@@ -253,6 +253,16 @@ class Workload:
                 await self._plane.truncate(now, wanted)
                 history.truncate(wanted, self.oracle.operated(self.tree))
 
+    async def migrate(self, path: str, **layout) -> None:
+        """Move a file's bytes elsewhere: nobody sees that, and no promise is less for it."""
+        if path not in self.tree:
+            return
+        # Stays open, so that it stays there; others write meanwhile.
+        async with self._lock(self.tree[path].ino), self._names:
+            if path in self.tree:
+                await self._handle(self.tree[path].ino)
+                await self._plane.migrate(path, **layout)
+
     async def close(self, ino: int) -> None:
         """Close a file, if it is open."""
         async with self._lock(ino):
