@@ -14,6 +14,7 @@ DEBIAN  += $(if $(filter /usr/bin/%,$(shell command -v $(PYTHON3))),python3-venv
 DEBIAN  += git rsync sqlite3 e2fsprogs util-linux bpftool
 
 SOAKED   = tests/faults tests/model tests/mounted/test_model.py tests/mounted/test_kill9.py \
+           tests/mounted/test_tampered_mounts.py \
            tests/control/test_random_ranges.py tests/jit tests/programs
 
 # What `make bench` measures beside iomapd; without them it measures less.
