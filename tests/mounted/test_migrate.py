@@ -161,7 +161,7 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("plan", [
-    {"lanes": "2"}, {"lanes": "0"}, {"lanes": "2", "options": ("mapper=cache",)},
+    {"lanes": "2"}, {"lanes": "2", "options": ("mapper=cache",)},
 ], ids=str)  # fmt: skip
 def test_readers_and_writers_notice_nothing(make_volume, plan):
     volume = make_volume(members=4, memory=True, **plan)
