@@ -8,7 +8,7 @@ Question
 
 Sketch
     All four move data in the same compiled lanes; what differs is who is asked for a mapping.  An
-    upcall parks the request, wakes Python, queries the store and comes back: some 50 us each,
+    upcall parks the request, wakes Python, queries the store and comes back: some 100 us each,
     and a request of 1 MiB at 4 KiB units needs 256.  A kept mapping is found by bisection, 14
     steps for 16384 records, 50 to 100 ns; the first time it is an upcall's work, one trip per
     request.  Formula and program take 10 to 20 ns and know a file as soon as they know its
@@ -19,7 +19,7 @@ Baseline
     "record", the built-in formula, in the same round.
 
 Meaningless if
-    something else keeps the CPUs busy.  Members are in memory: an upcall's 50 us would hide behind
+    something else keeps the CPUs busy.  Members are in memory: an upcall's 100 us would hide behind
     a disk's 10 ms, and stand out more behind a faster path than /dev/fuse.
 
 Grid
@@ -213,9 +213,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="a few tasks; figures mean nothing")
     parser.add_argument("--redraw", action="store_true", help="measure nothing, use what is there")
-    parser.add_argument(
-        "--page", type=Path, help="where the figures go; default docs/comparison.md"
-    )
+    parser.add_argument("--page", type=Path, help="default docs/comparison.md; none with --results")
     parser.set_defaults(results=None)
     given = parser.parse_args()
     if given.quick:

@@ -15,10 +15,11 @@ from bench.strategy_costs import WAYS
 from bench.strategy_table import GIB, Samples, Where
 from iomapd.geometry.sizes import format_size
 
-_LIGHT: Final = (0.2, 30)  # ratios whose colour is light
+_LIGHT: Final = (0.05, 20)  # ratios whose colour is light
 _WORDS: Final = {
     "bpf": "BPF in the kernel", "cache": "cache: table", "record": "record: formula",
-    "program": "program, x86", "shift": "shifts alone", "upcall": "upcall, asked in place",
+    "program": "program, x86", "shift": "shifts alone", "call": "shifts behind a pointer",
+    "upcall": "upcall, asked in place",
 }  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def _map(samples: Samples, path: Path) -> None:
                 ]
                 for request in grid["requests"]
             ]
-            axes.imshow(ratios, norm=LogNorm(0.1, 100), cmap="PuOr_r", origin="lower")
+            axes.imshow(ratios, norm=LogNorm(0.01, 100), cmap="PuOr_r", origin="lower")
             for y, line in enumerate(ratios):
                 for x, ratio in enumerate(line):
                     shown = f"{ratio:.1f}" if ratio >= 2 else f"{ratio:.2f}"

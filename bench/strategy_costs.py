@@ -21,8 +21,8 @@ from iomapd.tools.program import translate_program
 from iomapd.tools.program_bpf import time_in_kernel
 
 PROGRAM: Final = "raid0"
-WAYS: Final = ("shift", "record", "program", "bpf", "cache", "upcall")
-"""Who answers; `shift` is the least that anybody computes: unit and strips are powers of two."""
+WAYS: Final = ("shift", "call", "record", "program", "bpf", "cache", "upcall")
+"""Who answers; `shift` is the least that anybody computes, `call` the same behind a pointer."""
 
 Cost = dict[str, Any]
 Work = Callable[[], int]

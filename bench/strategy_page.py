@@ -195,24 +195,21 @@ def _shapes(samples: Samples, charts: str) -> Iterator[tuple[str, str, list[str]
 def _memory(samples: Samples, rows: Rows) -> tuple[str, str, list[str]]:
     lines = []
     for words, where in rows:
-        unit = where["unit"]
         held = samples.median("cache", where, "held_per_gib")
-        grown = [samples.median(it, where, "memory_per_gib") for it in ("cache", "program")]
-        reach = [format_size(cap // RECORD * unit) for cap in (_CAP, _CAP_MAX)]
-        cells = [
-            None if it is None else format_size(max(round(it) // KIB * KIB, 0))
-            for it in (held, *grown)
-        ]
-        lines.append((words, *(cell or "-" for cell in cells), *reach))
+        grown = [samples.median(it, where, "memory") for it in ("cache", "program")]
+        reach = [format_size(cap // RECORD * where["unit"]) for cap in (_CAP, _CAP_MAX)]
+        found = ["-" if it is None else format_size(max(round(it), 0)) for it in (held, *grown)]
+        lines.append((words, *found, *reach))
     head = (
-        "unit", "records", "server grew: cache", "server grew: program",
+        "unit", "records per GiB", "server grew: cache", "server grew: program",
         "256 KiB of records reach", "2 MiB reach",
     )  # fmt: skip
+    size = format_size(samples.body["settings"]["size"])
     words = (
-        "After a first sequential read, per GiB of file: the table that lanes search, 32 bytes per "
-        "record, and what the server's private memory grew by with everything around it.  The last "
-        "columns are arithmetic: how long a file the kernel series' default and largest cache of "
-        "one fork describe."
+        "After a first sequential read: the table that lanes search, 32 bytes per record; what the "
+        f"server's private memory grew by for the file of {size}, with everything around the table.  "
+        "The last columns are arithmetic: how long a file the kernel series' default and largest "
+        "cache of one fork describe."
     )
     return "Memory that mappings hold", words, _markdown(head, lines)
 

@@ -94,8 +94,6 @@ def _figure(sample: Where, name: str, size: int) -> float:
             return float(sample["records"] * per)
         case "held_per_gib":  # of the file; for what grows with it
             return sample["records"] * RECORD * GIB / size
-        case "memory_per_gib":
-            return sample["memory"] * GIB / size
         case "cpu":  # seconds per GiB
             return sample["cpu_ns_per_gib"] / 1e9
         case "trips":  # to the control plane, per GiB

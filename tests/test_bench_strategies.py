@@ -92,7 +92,7 @@ def test_the_page_says_what_was_found(body):
     assert "300 times what upcalls move, 1.50 times what the cache moves" in text
     assert "needs root" in text
     assert "| 4KiB | 0.015 ±33% | 3 ±33% | 6 ±33% | 4.5 ±33% |" in text
-    assert "| 4KiB | 8MiB | 256MiB | 256MiB | 32MiB | 256MiB |" in text
+    assert "| 4KiB | 8MiB | 1MiB | 1MiB | 32MiB | 256MiB |" in text
     assert "mean nothing" not in text
     assert "mean nothing" in strategy_page.section({**body, "busy": True})
 
