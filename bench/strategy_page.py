@@ -207,7 +207,7 @@ def _memory(samples: Samples, rows: Rows) -> tuple[str, str, list[str]]:
     size = format_size(samples.body["settings"]["size"])
     words = (
         "After a first sequential read: the table that lanes search, 32 bytes per record; what the "
-        f"server's private memory grew by for the file of {size}, with everything around the table.  "
+        f"server's private memory grew by for the file of {size}, with all around the table.  "
         "The last columns are arithmetic: how long a file the kernel series' default and largest "
         "cache of one fork describe."
     )
