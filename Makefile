@@ -13,6 +13,9 @@ DEBIAN  += $(if $(filter /usr/bin/%,$(shell command -v $(PYTHON3))),python3-venv
 # What the tests use besides: programs that work on a mount, and others' file systems to refuse.
 DEBIAN  += git rsync sqlite3 e2fsprogs util-linux bpftool
 
+# Tests wait for mounts more than for processors; a file of tests stays together.
+JOBS    ?= $(shell nproc)
+TRUTH    = tests/mounted/test_truth.py tests/mounted/test_plants.py
 SOAKED   = tests/faults tests/model tests/mounted/test_model.py tests/mounted/test_kill9.py \
            tests/mounted/test_tampered_mounts.py \
            tests/control/test_random_ranges.py tests/jit tests/programs
@@ -24,7 +27,7 @@ BENCH   ?= data_plane unit_sweep request_sweep mapping_cost serve_cost caching f
 MISSING  = $(strip $(shell dpkg-query --show --showformat='$${db:Status-Status} $${Package}\n' \
              $(DEBIAN) 2>&1 | sed -n 's/^not-installed //p; s/^dpkg-query: no packages found matching //p'))
 
-.PHONY: help setup packages demo test test-user soak lint format bench clean
+.PHONY: help setup packages demo test test-user soak soak-truth matrix lint format bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -54,14 +57,20 @@ endif
 demo: setup ## make four members, create, mount, verify, measure, clean up
 	@$(VENV)/bin/iomapd demo $(DEMO)
 
-test: setup ## all tests, mounted ones included; TESTS=... for some
-	@$(PYTHON) -m pytest -q $(TESTS)
+test: setup ## all tests, mounted ones included; TESTS=... for some, JOBS=1: one at a time
+	@$(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
 
 test-user: setup ## the mounted tests as an ordinary user; when root, as nobody
 	@$(PYTHON) -m tests.mounted.as_user $(or $(TESTS),tests/mounted)
 
 soak: setup ## power cuts, kill -9, tampering and models with new seeds; hours; SOAK=2: twice as much
 	@IOMAPD_SOAK=$(or $(SOAK),1) nice $(PYTHON) -m pytest -q $(or $(TESTS),$(SOAKED))
+
+soak-truth: setup ## no foreign byte is seen while space goes from hand to hand; an hour
+	@IOMAPD_SOAK=$(or $(SOAK),1) nice $(PYTHON) -m pytest -q -s $(TRUTH)
+
+matrix: setup ## the mounted tests with every pair of lanes, I/O mode and strategy; hours
+	@nice $(PYTHON) -m tests.mounted.matrix $(TESTS)
 
 lint: setup ## ruff and mypy, as CI runs them
 	@$(VENV)/bin/ruff check .

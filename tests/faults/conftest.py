@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A place in memory for recordings, and a line that says how much was checked."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,20 @@ def cut_path(tmp_path):
     directory.mkdir(parents=True)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+# With tests in several processes each has its own tally; they are added up where all report.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for name, count in getattr(node, "workeroutput", {}).get("power_cuts", {}).items():
+        setattr(machine.TALLY, name, getattr(machine.TALLY, name) + count)
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["power_cuts"] = dataclasses.asdict(machine.TALLY)
 
 
 def pytest_terminal_summary(terminalreporter):
