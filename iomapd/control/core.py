@@ -198,8 +198,7 @@ class Core:
 def now_ns() -> int:
     """Return the time of day, ns since the epoch.
 
-    The clock of the lanes, too: times never run backwards.  The fine one, since two changes within a
-    tick of the kernel's coarse clock must be told apart (make(1), and Linux 6.13's multigrain
-    timestamps).
+    The clock of the lanes, too: times never run backwards.  It is the fine one, since two changes
+    within a tick of the coarse one must be told apart (make(1); Linux 6.13's multigrain times).
     """
     return time.time_ns()
