@@ -36,6 +36,7 @@ SOAK = int(os.environ.get("IOMAPD_SOAK", "0"))
 # Set by variants that run every mounted test in another way.
 LANES = os.environ.get("IOMAPD_TEST_LANES")
 IO_MODE = os.environ.get("IOMAPD_TEST_IO")
+MAPPER = os.environ.get("IOMAPD_TEST_MAPPER")
 CACHE = os.environ.get("IOMAPD_TEST_CACHE")
 VOLUME_TOKEN = "IOMAPD_TEST_VOLUME"
 COMMAND_SECONDS = 60

@@ -19,7 +19,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 def start(job: str, *arguments: object, **more: object) -> subprocess.Popen[str]:
     """Start a job; its stdout is a pipe of lines."""
-    command = [sys.executable, "-m", "tests.mounted.worker", job, *map(str, arguments)]
+    return run_module("tests.mounted.worker", job, *arguments, **more)
+
+
+def run_module(module: str, *arguments: object, **more: object) -> subprocess.Popen[str]:
+    """Start ``python -m module``; its stdout is a pipe of lines."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     # Not in the mount: a busy working directory would keep it from being unmounted.
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, **more)
 
