@@ -277,7 +277,8 @@ class Programs:
 
         Runs inside a transaction of the caller.
         """
-        for row in self.rows.values():
+        # The store is asked, not `rows`: there, a row may be left of a transaction that failed.
+        for row in self._store.programs().values():
             if row.sha256 == source.sha256:
                 return row.id
         row = ProgramRecord(0, source.name, PROGRAM_ABI, source.sha256, source.text)

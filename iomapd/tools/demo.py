@@ -98,10 +98,10 @@ def run_demo(
 def layout_text(settings: DemoSettings) -> str:
     """Return the layout file of the demo, as a user would write it."""
     members = "".join(
-        f'\n[[member]]\npath = "m{index}.img"\nsize = "{format_size(settings.member_size)}"\n'
+        f'\n[[member]]\npath = "m{index}.img"\nsize = {settings.member_size}\n'
         for index in range(settings.nr_members)
     )
-    return f'[volume]\nname = "demo"\nunit = "{format_size(settings.unit)}"\n{members}'
+    return f'[volume]\nname = "demo"\nunit = {settings.unit}\n{members}'
 
 
 def _verify(
