@@ -126,9 +126,7 @@ class Core:
             self.cache, store.space, self.data_size_of, self.programs.encode, doubts.contested
         )
         self.marks = Marks(self.table, self.shared, self.slow, store.space)
-        self.publisher = Publisher(
-            self.table, self.shared, self.board, self.cache, self.marks
-        )
+        self.publisher = Publisher(self.table, self.shared, self.board, self.cache, self.marks)
         self.engine = MapEngine()
         self.ends = Ends(self.programs, self.slow)
         self.upcalls = UpcallMapper(self.slow, self.engine, self.data_size_of)

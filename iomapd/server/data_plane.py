@@ -66,9 +66,7 @@ class DataPlane:
         reason: a sentence for people.
     """
 
-    def __init__(
-        self, wanted: int | None, access: Access, progress: Callable[[str], None]
-    ) -> None:
+    def __init__(self, wanted: int | None, access: Access, progress: Callable[[str], None]) -> None:
         self.lanes: Lanes | None = None
         self.board = SlotBoard()
         self._misses: Misses | None = None

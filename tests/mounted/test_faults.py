@@ -5,7 +5,10 @@ import contextlib
 import errno
 import json
 import os
+import random
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -42,6 +45,75 @@ def test_a_member_that_shrank_gives_eio_not_zeros(make_volume):
             assert caught.value.errno == errno.EIO
         os.close(fd)
     assert volume.backing[1].stat().st_size == 2 * MIB, "a member file was made longer"
+
+
+class Busy:
+    """Reads and writes files of single members in lanes, until told to end; errors must be EIO.
+
+    Only *written* members are written to: a write makes an image file as long as it was, and then
+    nobody can tell that bytes are missing.
+    """
+
+    def __init__(self, files, written):
+        self.files, self.written = files, written
+        self.over = threading.Event()
+        self.hurt, self.done = set(), 0
+
+    def run(self, seed):
+        try:
+            self.work(random.Random(seed))
+        finally:
+            self.over.set()
+
+    def work(self, rng):
+        while not self.over.is_set():
+            path, (number, member, _) = rng.choice(list(self.files.items()))
+            try:
+                fd = direct(path, os.O_RDWR)
+                try:
+                    if member in self.written and rng.random() < 0.5:
+                        syscalls.direct_write(fd, tagged.content(number, BLOCK), 0)
+                    tagged.check(syscalls.direct_read(fd, BLOCK, 0), number)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                assert error.errno == errno.EIO
+                self.hurt.add(member)
+            self.done += 1
+
+
+@pytest.mark.parametrize("place", ["memory", "loop"])
+def test_a_member_that_goes_while_lanes_work_on_it_hurts_its_own_files_alone(make_volume, place):
+    if place == "loop" and not is_root():
+        pytest.skip("loop devices need root")
+    volume = make_volume(members=2, sizes=("32MiB",), **{place: True})
+    volume.expect_log("member|inode|EIO|Input/output|ends here|failed|No space")
+    files = files_by_member(volume, 16)
+    os.sync()
+    busy = Busy(files, {0, 1} if place == "loop" else {0})
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(busy.run, seed) for seed in range(4)]
+        busy_until(busy, busy.done + 200)
+        volume.is_whole = False
+        os.truncate(volume.backing[1], 2 * MIB)
+        if place == "loop":
+            subprocess.run(["losetup", "-c", volume.members[1]], check=True)
+        busy_until(busy, busy.done + 400)
+        busy.over.set()
+        for job in jobs:
+            job.result()
+    assert busy.hurt == {1}
+    for path, (number, member, _) in files.items():
+        if member == 0:
+            tagged.check(read_direct(path), number)
+    volume.umount(check=False)
+    assert not volume.is_mounted()
+
+
+def busy_until(busy, count):
+    """Wait until so much was tried; who waits here gives the others the processor."""
+    while busy.done < count and not busy.over.is_set():
+        os.sched_yield()
 
 
 def files_by_member(volume, count):
