@@ -11,14 +11,13 @@ import logging
 import shutil
 import signal
 import sqlite3
-import tempfile
 from contextlib import closing
-from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.faults import mutate, patient
+from tests.mounted import plumbing
 from tests.mounted.harness import SOAK, run_cli, soak
 
 NR_MUTATIONS = 5000 if SOAK else 80
@@ -30,11 +29,10 @@ FIRST_SEED = 1
 @pytest.fixture(scope="module")
 def patient_volume():
     """The volume that is damaged again and again; in memory, where copying costs nothing."""
-    base = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="iomapd-tampered-"))
+    base = plumbing.memory_home() / "tampered"  # swept also when this process is killed
+    base.mkdir(parents=True)
     try:
-        patient.build(base)
-        (base / "work").mkdir()
-        yield base
+        yield patient.build(base)
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
