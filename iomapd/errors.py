@@ -27,10 +27,21 @@ from __future__ import annotations
 import errno as _errno
 
 
+def on_one_line(text: str) -> str:
+    """Return *text* with line breaks and other control characters written as escapes.
+
+    Values in a message come from files that anybody may have written.
+    """
+    return "".join(c if c.isprintable() or c == " " else ascii(c)[1:-1] for c in text)
+
+
 class IomapdError(Exception):
     """Base of all errors whose message is meant for a user: one line, no traceback."""
 
     errno: int = _errno.EIO
+
+    def __str__(self) -> str:
+        return on_one_line(super().__str__())
 
 
 class UsageError(IomapdError):

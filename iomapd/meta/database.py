@@ -83,14 +83,14 @@ class Database:
             return sqlite3.connect(
                 path, isolation_level=None, cached_statements=256, check_same_thread=False
             )
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             raise self._unreadable(exc) from None
 
     def _check_format(self) -> None:
         try:
             (app,) = self.connection.execute("PRAGMA application_id").fetchone()
             (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             raise self._unreadable(exc) from None
         if app != APPLICATION_ID:
             raise StoreError(f"{self.path}: not an iomapd metadata store (application id {app:#x})")
@@ -111,10 +111,10 @@ class Database:
             self.connection.execute("PRAGMA trusted_schema=OFF")
             self.connection.execute("PRAGMA cell_size_check=ON")
             self.connection.execute(f"PRAGMA cache_size=-{PAGE_CACHE_KIB}")
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             raise self._unreadable(exc) from None
 
-    def _unreadable(self, exc: sqlite3.Error) -> StoreError:
+    def _unreadable(self, exc: Exception) -> StoreError:
         return StoreError(f"{self.path}: not a readable metadata store ({one_line(exc)})")
 
     def _open_wal(self) -> int:

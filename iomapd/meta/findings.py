@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from iomapd.errors import on_one_line
 from iomapd.meta.schema import ROOT_INO
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Finding:
     message: str
     path: str | None = None
     severity: Literal["error", "warning"] = "error"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", on_one_line(self.message))
 
 
 class PathNames:

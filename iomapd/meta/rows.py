@@ -158,14 +158,14 @@ class Rows:
         """Return the first row, or None."""
         try:
             return self.execute(statement, values).fetchone()
-        except (sqlite3.Error, OverflowError) as exc:
+        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as exc:
             raise unreadable(exc) from exc
 
     def all(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Return all rows."""
         try:
             return self.execute(statement, values).fetchall()
-        except (sqlite3.Error, OverflowError) as exc:
+        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as exc:
             raise unreadable(exc) from exc
 
     def each(self, statement: str, values: Sequence[object] = ()) -> Iterator[Any]:
@@ -174,7 +174,7 @@ class Rows:
             # No `yield from`: it would close the cursor of a store that is closed already.
             for row in self.execute(statement, values):  # noqa: UP028
                 yield row
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             raise unreadable(exc) from exc
 
 

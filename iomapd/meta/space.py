@@ -10,7 +10,7 @@ from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.errors import StoreError
 from iomapd.mapping.extent import Extent, Strip
 from iomapd.meta.records import ContentRecord
-from iomapd.meta.rows import CONTENT, EXTENT, Rows, require, sound
+from iomapd.meta.rows import CONTENT, EXTENT, Rows, require, shown, sound
 
 if TYPE_CHECKING:
     import sqlite3
@@ -29,7 +29,8 @@ _FROM = "FROM extent LEFT JOIN layout ON layout.id=extent.layout"
 
 def _decode(row: tuple[Any, ...]) -> Extent:
     if row[4] is None:
-        raise StoreError(f"extent of inode {row[0]}: names layout {row[3]}, which is not there")
+        named = f"names layout {shown(row[3])}, which is not there"
+        raise StoreError(f"extent of inode {shown(row[0])}: {named}")
     require(EXTENT, row, f"extent of inode {row[0]}")
     ino, start, length, layout, unit, seed, strip_length, strip_alloc, pairs, ahead = row
     if len(pairs) % _PAIR.size:

@@ -133,6 +133,12 @@ def ino_of(base, name):
     return found[0]
 
 
+@pytest.mark.parametrize("seed", [40112, 40170, 50721, 51895])
+def test_line_breaks_and_bytes_that_are_no_text_are_told_on_one_line(patient_volume, seed):
+    work, deed = damaged(patient_volume, seed)
+    assert patient.examine(work).errors, deed
+
+
 def test_two_files_on_the_same_space_are_read_by_neither(patient_volume):
     """The mount was read-only, and each of the two showed the other's bytes."""
     one, other = (ino_of(patient_volume, name) for name in (b"small3", b"small4"))
