@@ -141,9 +141,17 @@ class Crew:
 
     def _read(self, fd, buffer, chance, _):
         piece = chance.randrange(len(self.rounds))
-        known = self.rounds[piece]
-        assert os.preadv(fd, [buffer], piece * REQUEST) == REQUEST
-        assert min(tagged.check(bytes(buffer), 1, piece * REQUEST)) >= known
+        for last in (False, False, False, False, True):
+            known = self.rounds[piece]
+            assert os.preadv(fd, [buffer], piece * REQUEST) == REQUEST
+            try:
+                assert min(tagged.check(bytes(buffer), 1, piece * REQUEST)) >= known
+            except AssertionError as error:
+                # Direct reads and writes of one block may overlap: half of each, for that moment.
+                if last or "torn" not in str(error):
+                    raise
+            else:
+                return
 
     def check(self, data):
         assert not self.faults
