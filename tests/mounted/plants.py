@@ -5,8 +5,6 @@ Its lanes run in the interpreter, in threads that are switched ten thousand time
 its members are slow at random: a gap between two steps that compiled lanes pass in
 nanoseconds is wide open here.  PLANT says which rule is missing; "nothing" leaves
 all of them in place, and such a server makes no mistake.
-
-`compiled_lanes` instead makes them machine code, from the same changed text.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +22,6 @@ from iomapd.dataplane import serve, transfer
 from iomapd.dataplane.request import EXTENTS, MESSAGE
 from iomapd.dataplane.serve import mark_written
 from iomapd.dataplane.transfer import write_pieces
-from iomapd.jit import load_unit
 from iomapd.jit.sources import CompileError
 from iomapd.native.memory import load32, load64
 from iomapd.transport import lanes
@@ -35,7 +31,7 @@ RESERVED = 120  # a word of an entry that is always zero
 IO_OFFSET, IO_SIZE = 48, 56
 
 
-# -- rules left out; plain functions, since they may be compiled
+# -- rules left out
 
 
 def show_nothing(slot: int, ino: int) -> None:
@@ -114,22 +110,13 @@ def slow_truncates(longest: float) -> None:
     Room.cut = cut  # type: ignore[method-assign]
 
 
-def compile_apart(directory: Path) -> None:
-    """Compile the lanes from the changed text, and keep them apart from everybody's."""
-    lanes.compile_lanes = lambda: load_unit("lanes", lanes._ENTRIES, directory)
-    lanes.are_compiled = lambda: True
-
-
 def main() -> int:
     """Change what is to be changed, and be a server."""
-    plant, objects, report = sys.argv[1:]
+    plant, report = sys.argv[1:]
     PLANTS[plant](SimpleNamespace(setattr=setattr))
-    if objects:
-        compile_apart(Path(objects))
-    else:
-        interpret()
-        slow_members("pwritev", 0.25, 0.03)
-        slow_members("preadv", 0.25, 0.05)
+    interpret()
+    slow_members("pwritev", 0.25, 0.03)
+    slow_members("preadv", 0.25, 0.05)
     slow_truncates(0.01)
     from iomapd.server.__main__ import main as serve_mount
 
