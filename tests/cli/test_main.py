@@ -94,7 +94,7 @@ def test_a_refusal_is_one_line_and_status_1(run, arguments, words):
     ("error", "status", "line"),
     [
         (UsageError("a = 1: must be 2"), 2, "iomapd: a = 1: must be 2\n"),
-        (MountError("two\nlines"), 1, "iomapd: two lines\n"),
+        (MountError("two\nlines"), 1, "iomapd: two\\nlines\n"),
         (OSError(5, "Input/output error", "/x"), 1, "iomapd: /x: Input/output error\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
