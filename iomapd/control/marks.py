@@ -115,10 +115,10 @@ class Marks:
         """Tell whether every block of *extent* is written."""
         return self.of(inode).contains(extent.offset, extent.end)
 
-    def settle(self, inode: Inode, ranges: Iterable[Range]) -> None:
-        """The store has the marks of *ranges*: they are fresh no more."""
-        for start, end in ranges:
-            for pair in inode.pairs.values():
+    def settle(self, inode: Inode, marks: RangeSet) -> None:
+        """The store has *marks*: they are fresh no more."""
+        for pair in inode.pairs.values():
+            for start, end in marks.intersect(pair.offset, pair.offset + pair.nr_blocks * BLOCK):
                 _clear(pair, pair.fresh, start, end)
 
     def disown(self, inode: Inode) -> None:
