@@ -47,19 +47,15 @@ from iomapd.dataplane.statistics import NR_PARKED, NR_RESUMED, add, count_forwar
 from iomapd.native.bits import cycles
 from iomapd.native.memory import load32, load64, load_acquire, store64, store_release
 from iomapd.native.syscalls import read, write
-from iomapd.transport.block import IN_ERRNO, READ_ERRORS, VERDICT, count
+from iomapd.transport.block import IN_ERRNO, VERDICT
 from iomapd.transport.pending import remember, settle
 from iomapd.transport.relays import (
-    ECONNABORTED,
     EINTR,
-    EIO,
-    ENODEV,
-    ENOENT,
     FAILED,
     GO_ON,
-    KERNEL_GONE,
     SERVER_GONE,
     forward,
+    no_request,
 )
 
 AWAY: Final = 6  # the request is parked: another thread's from now on
@@ -98,18 +94,12 @@ def lane(
         if length > 0:
             store64(request + LENGTH, length)
             status = take(plane, pair, block, pending, request, stats, first, nr_requests)
-            if status == AWAY:
-                request = find_free(first, nr_requests)
-            elif status != GO_ON:
-                return status
-        elif length in (0, -ENODEV, -ECONNABORTED):
-            return KERNEL_GONE
-        elif length == -EIO:
-            # The kernel has ended a request that it could not hand over.
-            count(block + READ_ERRORS)
-        elif length not in (-EINTR, -ENOENT):
-            store64(block + IN_ERRNO, -length)
-            return FAILED
+        else:
+            status = no_request(block, length)
+        if status == AWAY:
+            request = find_free(first, nr_requests)
+        elif status != GO_ON:
+            return status
     return SERVER_GONE
 
 

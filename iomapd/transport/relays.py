@@ -122,14 +122,28 @@ def relay_in(dev: int, pair: int, block: int, message: int, size: int) -> int:
         elif length == -EAGAIN:
             if wait_for_request(dev, pair, block + POLLS) == SERVER_GONE:
                 return SERVER_GONE
-        elif length in (0, -ENODEV, -ECONNABORTED):
-            return KERNEL_GONE
-        elif length == -EIO:
-            # The kernel has ended a request that it could not hand over.
-            count(block + READ_ERRORS)
-        elif length not in (-EINTR, -ENOENT):
-            store64(block + IN_ERRNO, -length)
-            return FAILED
+        else:
+            status = no_request(block, length)
+            if status != GO_ON:
+                return status
+
+
+def no_request(block: int, result: int) -> int:
+    """Judge a read of /dev/fuse that brought no request; GO_ON, or how the reader ends.
+
+    Args:
+        block: address of the reader's block.
+        result: of the read: 0 or a negated errno.
+    """
+    if result in (0, -ENODEV, -ECONNABORTED):
+        return KERNEL_GONE
+    if result == -EIO:
+        # The kernel has ended a request that it could not hand over.
+        count(block + READ_ERRORS)
+    elif result not in (-EINTR, -ENOENT):
+        store64(block + IN_ERRNO, -result)
+        return FAILED
+    return GO_ON
 
 
 def wait_for_request(dev: int, pair: int, polls: int) -> int:
