@@ -148,11 +148,11 @@ def find_extent(block: int, pos: int) -> int:
     return 0
 
 
-def note_write(entry: int, touched: int, end: int, now: int) -> int:
+def note_write(entry: int, end: int, now: int) -> int:
     """A write has been marked: raise the size to *end*, and set times unless *now* is 0.
 
     The order matters: a durability point reads size, then marks, then touched, so it never
-    takes a size whose marks it has not seen.  *touched* must be in the entry before the marks.
+    takes a size whose marks it has not seen.  TOUCHED must be in the entry before the marks.
 
     Returns:
         The size before.

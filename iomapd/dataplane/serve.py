@@ -274,7 +274,7 @@ def finish_write(plane: int, request: int, entry: int, pos: int, end: int) -> No
     # Without a writeback cache, what a shared mapping wrote comes as if there were one.
     keeps_times = load64(plane + FLAGS) & KERNEL_TIMES != 0
     now = 0 if cached and keeps_times else now_ns(plane, request)
-    note_write(entry, load64(request + TOUCH), end, now)
+    note_write(entry, end, now)
 
 
 def mark_written(extents: int, pos: int, end: int) -> int:

@@ -57,7 +57,7 @@ def test_an_attached_inode_lives_in_its_entry(inodes, shared):
     entry = find_entry(shared.entries, shared.nr_buckets, 5)
     assert entry == inode.entry
     assert (load64(entry + INO), load64(entry + SIZE)) == (5, 100)
-    note_write(entry, 0, 5000, 99)
+    note_write(entry, 5000, 99)
     assert (inode.size, inode.mtime_ns, inode.ctime_ns) == (5000, 99, 99)
     inode.raise_size(4000)
     assert inode.size == 5000
@@ -85,7 +85,7 @@ def test_an_inode_that_is_gone_gets_no_entry(inodes):
     assert not inodes.attach(inode)
     again = inodes.get(5)
     assert inodes.attach(again)
-    note_write(again.entry, 0, 1, 1)
+    note_write(again.entry, 1, 1)
     assert inodes.take_dirty() == [again]
 
 

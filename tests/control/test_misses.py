@@ -77,7 +77,7 @@ class Lane:
         first, last = (pos - start) // 4096, (end - start) // 4096
         mark(load64(words + MARKS), load64(words + FRESH), first, last)
         fetch_add(entry + MARKED, 1)
-        note_write(entry, 1, end, 12345)
+        note_write(entry, end, 12345)
 
     def close(self):
         for fd in (self.posted_in, self.posted, self.answers, self.answers_in):
@@ -149,7 +149,7 @@ async def test_a_mark_beyond_its_size_waits_for_the_next_point(lane):
     fetch_add(lane.entry(inode.ino) + MARKED, 1)
     await lane.control.points.make()
     assert lane.control.core.store.space.written(inode.ino) == [(0, 4096)]
-    note_write(lane.entry(inode.ino), 1, 8192, 0)
+    note_write(lane.entry(inode.ino), 8192, 0)
     await lane.control.points.make()
     assert lane.control.core.store.space.written(inode.ino) == [(0, 8192)]
 
