@@ -19,20 +19,15 @@ from __future__ import annotations
 from typing import Final
 
 from iomapd.abi.units import BLOCK
-from iomapd.cache.entry import PLACES, find_extent
+from iomapd.cache.entry import PLACES
 from iomapd.cache.marks import first_block, last_block, next_clear, next_set
+from iomapd.dataplane.content import find_triple
 from iomapd.dataplane.find import MARKS, OFFSET, PIECE_SIZE, map_range
+from iomapd.dataplane.members import member_of, mode_of
 from iomapd.dataplane.plane import (
-    BUFFERED,
     BY_CACHE,
     BY_PROGRAM,
-    MAPPED,
     MEMBER_BIT,
-    MEMBER_DATA_SIZE,
-    MEMBER_MAP_SIZE,
-    MEMBER_MODE,
-    MEMBER_SIZE,
-    MEMBERS,
     NR_MEMBERS,
     STRATEGY,
 )
@@ -64,11 +59,6 @@ from iomapd.dataplane.request import (
     WALKED,
 )
 from iomapd.native.memory import load64, load_acquire, store64
-
-# What is known of a block's content.
-WRITTEN: Final = 1
-UNWRITTEN: Final = 2
-UNKNOWN: Final = 3
 
 # A record of the table of places: start, end (file positions), member, addr.
 PLACE_SIZE: Final = 32
@@ -120,26 +110,6 @@ def gather_written(plane: int, request: int, entry: int, words: int, pos: int, e
             return status
         pos = stop
     return GO_ON
-
-
-def find_triple(extents: int, pos: int) -> int:
-    """Return the triple that covers *pos* in the extent block at *extents*, or 0."""
-    return find_extent(extents, pos) if extents != 0 else 0
-
-
-def content_at(extents: int, pos: int) -> int:
-    """Tell what is known of the block at file position *pos*: WRITTEN, UNWRITTEN or UNKNOWN."""
-    triple = find_triple(extents, pos)
-    if triple == 0:
-        return UNKNOWN
-    words = load64(triple + 16)
-    if words == 0:
-        return UNWRITTEN
-    written = load64(words + MARKS)
-    if written == 0:
-        return WRITTEN
-    block = first_block(load64(words + OFFSET), pos)
-    return WRITTEN if next_set(written, block, block + 1) == block else UNWRITTEN
 
 
 def map_stretch(plane: int, request: int, entry: int, words: int, pos: int, end: int) -> int:
@@ -256,7 +226,6 @@ def survey(plane: int, request: int) -> int:
     Returns:
         GO_ON or FORWARD_REFUSED.
     """
-    members = load64(plane + MEMBERS)
     piece = load64(request + PIECES)
     touch = 0
     modes = 0
@@ -265,7 +234,7 @@ def survey(plane: int, request: int) -> int:
         if index < 0 or index >= load64(plane + NR_MEMBERS):
             return FORWARD_REFUSED
         if index != 0:
-            member = members + index * MEMBER_SIZE
+            member = member_of(plane, index)
             mode = mode_of(member, piece)
             if mode == 0:
                 return FORWARD_REFUSED
@@ -275,15 +244,3 @@ def survey(plane: int, request: int) -> int:
     store64(request + TOUCH, touch)
     store64(request + MODES, modes)
     return GO_ON
-
-
-def mode_of(member: int, piece: int) -> int:
-    """Return how *piece* is reached on its member; 0 when it does not lie in the data area."""
-    addr = load64(piece + 8)
-    size = load64(piece + 24) - load64(piece + 16)
-    if addr < 0 or addr > load64(member + MEMBER_DATA_SIZE) - size:
-        return 0
-    mode = load64(member + MEMBER_MODE)
-    if mode == MAPPED and addr > load64(member + MEMBER_MAP_SIZE) - size:
-        return BUFFERED
-    return mode

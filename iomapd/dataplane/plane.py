@@ -40,6 +40,7 @@ ZEROS: Final = 80  # address of DATA_MAX zero bytes
 FILE_END: Final = 88  # largest end of data, bytes
 NR_LANES: Final = 96
 CLOCK: Final = 104  # address of clock_gettime(3), which asks no kernel
+SELF: Final = 112  # the server's process id
 STOP: Final = 128  # 1 = lanes end
 BUSY: Final = 192  # lanes in member I/O right now; a cache line of its own
 PLANE_SIZE: Final = 256
@@ -48,6 +49,7 @@ READ_ONLY: Final = 1
 NO_ATIME: Final = 2
 CAN_BLOCK: Final = 4  # member I/O may wait for a device: one lane stays outside it
 KERNEL_TIMES: Final = 8  # of what the kernel writes back it keeps the times itself
+COPIES: Final = 16  # overwrites go into the members' mappings
 
 BY_PROGRAM: Final = 1
 BY_CACHE: Final = 2
@@ -64,7 +66,7 @@ MEMBER_MODE: Final = 48
 MEMBER_SIZE: Final = 128
 
 BUFFERED: Final = 1  # preadv, pwritev
-MAPPED: Final = 2  # replies come out of its mapping; pwritev
+MAPPED: Final = 2  # replies come out of its mapping, overwrites go into it with COPIES
 DIRECT: Final = 3  # O_DIRECT: whole blocks, aligned
 
 REASONS: Final = (
@@ -133,7 +135,8 @@ class Plane:
         self._zeros = Region(DATA_MAX)
         self._records = Region(self.nr_members * MEMBER_SIZE)
         self._slots = Region(max(self.nr_requests, 1) * SLOT_SIZE)
-        self._requests = Region(max(self.nr_requests, 1) * REQUEST_SIZE)
+        # The kernel looks every page of a buffer up that it copies to or from.
+        self._requests = Region(max(self.nr_requests, 1) * REQUEST_SIZE, huge=True)
         self._block_size = counters.statistics_size(self.nr_members)
         self.nr_threads = nr_lanes + nr_resumers
         self._statistics = Region(max(self.nr_threads, 1) * self._block_size)
@@ -157,6 +160,7 @@ class Plane:
         self.set(ZEROS, self._zeros.addr)
         self.set(FILE_END, MAX_FILE_SIZE - MAX_FILE_SIZE % BLOCK)
         self.set(NR_LANES, self.nr_lanes)
+        self.set(SELF, os.getpid())
         self.set(CLOCK, library_function("clock_gettime"))
 
     def get(self, word: int) -> int:

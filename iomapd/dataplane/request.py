@@ -58,6 +58,7 @@ ANSWER_MEMBER: Final = ANSWER + 8
 ANSWER_ADDR: Final = ANSWER + 16
 ANSWER_START: Final = ANSWER + 24  # file positions
 ANSWER_END: Final = ANSWER + 32
+OVERWRITES: Final = 232  # not 0: a WRITE, and all of its blocks are written
 POST: Final = 256  # the record as it is posted, POST_SIZE
 
 FREE: Final = 1

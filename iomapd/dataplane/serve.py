@@ -52,17 +52,8 @@ from iomapd.cache.entry import (
 )
 from iomapd.cache.entry import EXTENTS as ENTRY_EXTENTS
 from iomapd.cache.entry import FLAGS as ENTRY_FLAGS
-from iomapd.cache.marks import first_block, last_block, mark
-from iomapd.dataplane.find import FRESH, MARKS, OFFSET
-from iomapd.dataplane.gather import (
-    UNWRITTEN,
-    WRITTEN,
-    content_at,
-    find_triple,
-    gather,
-    miss,
-    survey,
-)
+from iomapd.dataplane.content import fills_part, is_written, leaves_gap, mark_written
+from iomapd.dataplane.gather import gather, miss, survey
 from iomapd.dataplane.plane import (
     CLOCK,
     DIRECT,
@@ -74,6 +65,7 @@ from iomapd.dataplane.plane import (
     NR_BUCKETS,
     READ_ONLY,
 )
+from iomapd.dataplane.reply import reply_empty, reply_written
 from iomapd.dataplane.request import (
     ANSWER_STATUS,
     BUFFER,
@@ -95,6 +87,7 @@ from iomapd.dataplane.request import (
     NO_ANSWER,
     NR_PIECES,
     ORIGIN,
+    OVERWRITES,
     SERVED,
     SLOT,
     TIMESPEC,
@@ -103,12 +96,7 @@ from iomapd.dataplane.request import (
 )
 from iomapd.dataplane.request import COOKIE as REQUEST_COOKIE
 from iomapd.dataplane.statistics import count_served
-from iomapd.dataplane.transfer import (
-    read_pieces,
-    reply_empty,
-    reply_written,
-    write_pieces,
-)
+from iomapd.dataplane.transfer import read_pieces, write_pieces
 from iomapd.native.calls import call2
 from iomapd.native.memory import (
     fetch_add,
@@ -240,6 +228,7 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
     if load64(request + MODES) & (1 << DIRECT) != 0 and (pos | end) % BLOCK != 0:
         return FORWARD_UNALIGNED
     store64(request + ORIGIN, load64(request + BUFFER) - pos)
+    store64(request + OVERWRITES, 1 if is_written(extents, pos, end) else 0)
     status = write_pieces(plane, request, stats)
     if status not in (GO_ON, FAILED):
         return status
@@ -254,18 +243,6 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
     return SERVED
 
 
-def leaves_gap(extents: int, size: int, pos: int) -> bool:
-    """Tell whether a size beyond *pos* would uncover stale bytes of the last block."""
-    return pos > size and size % BLOCK != 0 and content_at(extents, size) != UNWRITTEN
-
-
-def fills_part(extents: int, pos: int, end: int) -> bool:
-    """Tell whether a write would fill a part of a block that is not written."""
-    return (pos % BLOCK != 0 and content_at(extents, pos) != WRITTEN) or (
-        end % BLOCK != 0 and content_at(extents, end - 1) != WRITTEN
-    )
-
-
 def finish_write(plane: int, request: int, entry: int, pos: int, end: int) -> None:
     """The bytes are in the members: mark them, then let size and times follow."""
     if mark_written(load64(request + EXTENTS), pos, end) > 0:
@@ -275,26 +252,6 @@ def finish_write(plane: int, request: int, entry: int, pos: int, end: int) -> No
     keeps_times = load64(plane + FLAGS) & KERNEL_TIMES != 0
     now = 0 if cached and keeps_times else now_ns(plane, request)
     note_write(entry, end, now)
-
-
-def mark_written(extents: int, pos: int, end: int) -> int:
-    """Set the marks of [pos, end), whose first and last block are whole or marked already.
-
-    Returns:
-        How many words of bitmaps had news.
-    """
-    news = 0
-    while pos < end:
-        triple = find_triple(extents, pos)
-        stop = min(end, load64(triple + 8))
-        words = load64(triple + 16)
-        written = load64(words + MARKS)
-        if written != 0:
-            offset = load64(words + OFFSET)
-            first = first_block(offset, pos)
-            news += mark(written, load64(words + FRESH), first, last_block(offset, stop)) - 1
-        pos = stop
-    return news
 
 
 def raise_atime(plane: int, request: int, entry: int) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -17,6 +18,10 @@ class Region:
 
     Whoever hands the address to compiled code keeps the region as long as that may run.
 
+    Args:
+        size: bytes, > 0.
+        huge: let it have huge pages, where the system gives any to those who ask.
+
     Attributes:
         addr: address of the first byte.
         size: bytes.
@@ -24,8 +29,12 @@ class Region:
 
     __slots__ = ("_map", "addr", "size")
 
-    def __init__(self, size: int) -> None:
-        self._take(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON))
+    def __init__(self, size: int, *, huge: bool = False) -> None:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANON)
+        if huge:
+            with contextlib.suppress(OSError):  # EINVAL: a kernel without them
+                memory.madvise(mmap.MADV_HUGEPAGE)
+        self._take(memory)
 
     def _take(self, memory: mmap.mmap) -> None:
         self._map = memory

@@ -26,6 +26,7 @@ NR_CLOCK_GETTIME: Final = 228
 NR_PPOLL: Final = 271
 NR_PREADV: Final = 295
 NR_PWRITEV: Final = 296
+NR_PROCESS_VM_READV: Final = 310
 
 IOV_SIZE: Final = 16
 """Bytes of a ``struct iovec``: base u64, length u64."""
@@ -102,6 +103,21 @@ def preadv(fd: int, iov: int, count: int, pos: int) -> int:
 def pwritev(fd: int, iov: int, count: int, pos: int) -> int:
     """Write the *count* buffers at *iov* to position *pos* of *fd*: `man 2 pwritev`."""
     return syscall(NR_PWRITEV, fd, iov, count, pos, 0, 0)
+
+
+def process_vm_readv(pid: int, local: int, nr_local: int, remote: int, nr_remote: int) -> int:
+    """Copy memory of process *pid* into one's own: `man 2 process_vm_readv`.
+
+    With one's own *pid* it is a copy that ends at a bad page instead of raising a signal.
+
+    Args:
+        pid: whose memory is read.
+        local: address of a ``struct iovec`` array, filled in its order.
+        nr_local: entries, at most IOV_MAX.
+        remote: address of another one, of addresses in that process.
+        nr_remote: entries, at most IOV_MAX.
+    """
+    return syscall(NR_PROCESS_VM_READV, pid, local, nr_local, remote, nr_remote, 0)
 
 
 def readahead(fd: int, pos: int, count: int) -> int:

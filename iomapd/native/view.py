@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A file as memory that is only read: shared with everyone who writes the file."""
+"""A file as memory, shared with everyone who writes the file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 class FileView:
-    """A shared, read-only mapping of a part of a file.
+    """A shared mapping of a part of a file.
 
     Python's own `mmap` does not tell the address of memory that it must not write.  Touching a
     page that the file does not have any more is SIGBUS; the kernel, on our behalf, gets EFAULT.
 
     Args:
-        fd: open for reading; may be closed afterwards.
+        fd: open for reading, and for writing when *writable*; may be closed afterwards.
         offset: of the part, bytes; a multiple of the page size.
         size: bytes, > 0.
+        writable: it may be written to.
 
     Attributes:
         addr: address of the first byte; 0 after `close`.
@@ -39,8 +40,9 @@ class FileView:
 
     __slots__ = ("addr", "size")
 
-    def __init__(self, fd: int, offset: int, size: int) -> None:
-        found = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, offset)
+    def __init__(self, fd: int, offset: int, size: int, *, writable: bool = False) -> None:
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        found = _libc.mmap(None, size, protection, mmap.MAP_SHARED, fd, offset)
         if found == _MAP_FAILED:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """How members are accessed: one way per member, for lanes and control plane alike.
 
-    mapped      reads come out of a shared mapping of the data area; writes are pwritev
+    mapped      reads come out of a shared mapping of the data area; writes are pwritev, or of
+                members in memory, where something is overwritten, copies into the mapping
     buffered    preadv and pwritev through the page cache
     direct      the same with O_DIRECT: whole blocks, no page cache
     auto        mapped where the bytes are in memory anyway, else buffered
@@ -15,7 +16,7 @@ would grow with the device.  So `auto` leaves devices alone, and `mapped` maps w
 beginnings of the data areas, which are given out first, `WINDOWS` in all.  Reads beyond a window
 are preadv's.
 
-Nobody but the kernel looks into a mapping: a member that shrank is EFAULT there, not SIGBUS.
+Nobody but the kernel works in a mapping: a member that shrank is EFAULT there, not SIGBUS.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from iomapd.dataplane.plane import BUFFERED, DIRECT, MAPPED, MemberAccess
 from iomapd.errors import MemberError
 from iomapd.geometry.ranges import round_down
 from iomapd.geometry.sizes import format_size
+from iomapd.native.memory import store64
+from iomapd.native.region import Region
+from iomapd.native.syscalls import IOV_SIZE, process_vm_readv
 from iomapd.native.view import FileView
 
 if TYPE_CHECKING:
@@ -53,11 +57,13 @@ class Access:
         members: what lanes need to know, in index order.
         reasons: why, a sentence for each member id.
         can_block: some member may have to wait for a device.
+        copies: every member is mapped, to be overwritten there.
     """
 
     members: list[MemberAccess] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
     can_block: bool = False
+    copies: bool = False
     _views: list[FileView] = field(default_factory=list)
 
     @property
@@ -96,10 +102,12 @@ def choose(members: Iterable[Member], wanted: str = "auto") -> Access:
         MemberError: a member cannot be accessed in the way that was asked for.
     """
     members = list(members)
-    access = Access(can_block=not all(member.memory_backed for member in members))
+    in_memory = all(member.memory_backed for member in members)
+    access = Access(can_block=not in_memory)
+    copies = in_memory and copies_itself() and all(is_writable(member.fd) for member in members)
     try:
         for member in members:
-            mode, view, reason = _choose(member, wanted, _window(members))
+            mode, view, reason = _choose(member, wanted, _window(members), copies)
             if view is not None:
                 access._views.append(view)
             access.reasons[member.id] = reason
@@ -107,10 +115,28 @@ def choose(members: Iterable[Member], wanted: str = "auto") -> Access:
     except BaseException:
         access.close()
         raise
+    access.copies = copies and set(access.modes.values()) == {MAPPED}
     return access
 
 
-def _choose(member: Member, wanted: str, window: int) -> tuple[int, FileView | None, str]:
+def copies_itself() -> bool:
+    """Tell whether this process may copy its own memory by a system call; filters forbid some."""
+    page = Region(BLOCK)
+    parts = page.addr
+    for part, (addr, size) in enumerate(((page.addr + 64, 8), (page.addr + 128, 8))):
+        store64(parts + part * IOV_SIZE, addr)
+        store64(parts + part * IOV_SIZE + 8, size)
+    return process_vm_readv(os.getpid(), parts, 1, parts + IOV_SIZE, 1) == 8
+
+
+def is_writable(fd: int) -> bool:
+    """Tell whether *fd* is open for writing too."""
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+
+
+def _choose(
+    member: Member, wanted: str, window: int, copies: bool
+) -> tuple[int, FileView | None, str]:
     """Return ``(mode, mapping, reason)`` for one member."""
     if wanted == "direct":
         _bypass_cache(member)
@@ -121,7 +147,7 @@ def _choose(member: Member, wanted: str, window: int) -> tuple[int, FileView | N
         return BUFFERED, None, "on a device; through the page cache"
     size = member.data_size if member.memory_backed else min(member.data_size, window)
     try:
-        view = FileView(member.fd, member.data_offset, size)
+        view = FileView(member.fd, member.data_offset, size, writable=copies)
     except OSError as exc:
         if wanted == "auto":
             return BUFFERED, None, f"in memory, but it cannot be mapped ({exc.strerror})"
@@ -129,6 +155,8 @@ def _choose(member: Member, wanted: str, window: int) -> tuple[int, FileView | N
             f"{member.path}: {format_size(size)} cannot be mapped: {exc.strerror}; "
             "mount with -o io=buffered"
         ) from exc
+    if copies:
+        return MAPPED, view, "in memory; reads copy straight out of it, overwrites into it"
     if member.memory_backed:
         return MAPPED, view, "in memory; reads copy straight out of it"
     if size == member.data_size:

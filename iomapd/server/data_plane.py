@@ -20,6 +20,7 @@ from iomapd.dataplane.plane import (
     BY_PROGRAM,
     BY_UPCALL,
     CAN_BLOCK,
+    COPIES,
     ENTRIES,
     FILE_END,
     FLAGS,
@@ -71,6 +72,7 @@ class DataPlane:
         self.board = SlotBoard()
         self._misses: Misses | None = None
         self._can_block = access.can_block
+        self._copies = access.copies
         count, self.reason = _how_many(wanted, access)
         if not count:
             return
@@ -115,6 +117,7 @@ class DataPlane:
             | NO_ATIME * (not atime)
             | CAN_BLOCK * self._can_block
             | KERNEL_TIMES * kernel_times
+            | COPIES * self._copies
         )
         for word, value in (
             (ENTRIES, core.shared.entries), (NR_BUCKETS, core.shared.nr_buckets),

@@ -62,7 +62,8 @@ def _signed(word):
 class Served:
     """Members, plane, one request buffer and an entry for `INO`."""
 
-    def __init__(self, functions, modes=(BUFFERED,) * 3, directory=None, **plane):
+    def __init__(self, functions, modes=(BUFFERED,) * 3, directory=None, copies=False, **plane):
+        self.copies = copies
         self.serve = functions["serve"]
         self.kernel, self.dev = open_pair(4 << 20)
         self.kernel.settimeout(20)
@@ -73,6 +74,7 @@ class Served:
             for n, (fd, mode) in enumerate(zip(self.fds, modes, strict=True))
         ]
         self.plane = Plane(members, **plane)
+        self.set_flags(0)
         self.entries = Region(NR_BUCKETS * words.BUCKET_SIZE)
         self.plane.set(planes.ENTRIES, self.entries.addr)
         self.plane.set(planes.NR_BUCKETS, NR_BUCKETS)
@@ -100,7 +102,7 @@ class Served:
     def _access(self, member, fd, mode):
         view = None
         if mode == MAPPED:
-            view = self.views[member] = FileView(fd, DATA_OFFSET, MEMBER_SIZE)
+            view = self.views[member] = FileView(fd, DATA_OFFSET, MEMBER_SIZE, writable=True)
         return MemberAccess(
             member, fd, DATA_OFFSET, MEMBER_SIZE, member - 1, mode,
             view.addr if view else 0, view.size if view else 0,
@@ -113,6 +115,9 @@ class Served:
             os.close(fd)
         self.kernel.close()
         self.dev.close()
+
+    def set_flags(self, flags):
+        self.plane.set(planes.FLAGS, flags | planes.COPIES * self.copies)
 
     # -- the entry
 

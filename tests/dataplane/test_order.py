@@ -11,11 +11,11 @@ import os
 import pytest
 
 from iomapd.cache import entry as words
+from iomapd.dataplane import content, reply, transfer
 from iomapd.dataplane import plane as planes
 from iomapd.dataplane import request as requests
 from iomapd.dataplane import serve as serving
 from iomapd.dataplane import statistics as counters
-from iomapd.dataplane import transfer
 from iomapd.dataplane.plane import BUFFERED, DIRECT, MAPPED
 from iomapd.native.memory import load64, store64
 from iomapd.native.syscalls import preadv, pwritev
@@ -23,6 +23,12 @@ from tests.dataplane.served import BLOCK, DATA_OFFSET, INO, READ, UNIT, WRITE, S
 
 EXTENT = striped(0, 4, [1, 2, 3])
 DATA = bytes(range(1, 251)) * 400
+STEPS = {
+    serving: ("show", "find_entry", "fetch_or", "fetch_add", "note_write", "withdraw"),
+    content: ("mark",),
+    transfer: ("pwritev", "preadv", "process_vm_readv"),
+    reply: ("write", "writev"),
+}
 
 
 @pytest.fixture
@@ -46,10 +52,9 @@ def trace(monkeypatch):
 
         monkeypatch.setattr(module, name, step)
 
-    for name in ("show", "find_entry", "fetch_or", "mark", "fetch_add", "note_write", "withdraw"):
-        watch(serving, name)
-    for name in ("pwritev", "preadv", "write", "writev"):
-        watch(transfer, name)
+    for module, names in STEPS.items():
+        for name in names:
+            watch(module, name)
     return steps
 
 
@@ -81,14 +86,15 @@ def test_the_slot_shows_the_inode_during_member_io_and_reply(world, monkeypatch,
     world.bitmaps[0].set([0])
     world.put(words.SIZE, BLOCK)
     shown = []
-    for name in ("pwritev", "preadv", "write", "writev"):
-        original = getattr(transfer, name)
+    calls = [(transfer, "pwritev"), (transfer, "preadv"), (reply, "write"), (reply, "writev")]
+    for module, name in calls:
+        original = getattr(module, name)
 
         def step(*args, original=original):
             shown.append(load64(load64(world.request + requests.SLOT)))
             return original(*args)
 
-        monkeypatch.setattr(transfer, name, step)
+        monkeypatch.setattr(module, name, step)
     assert world.ask(world.message(opcode, 0, BLOCK, bytes(BLOCK))) == requests.SERVED
     world.reply()
     assert shown == [INO, INO]
@@ -164,6 +170,49 @@ def test_mapped_members_are_read_by_the_reply_alone(monkeypatch, trace):
         served.put(words.SIZE, EXTENT.length)
         assert served.read(0, EXTENT.length) == DATA[: EXTENT.length]
     assert trace == ["show", "find_entry", "writev", "withdraw"]
+
+
+# -- members that are overwritten in their mappings
+
+
+@pytest.fixture
+def copied():
+    with contextlib.closing(Served({"serve": serving.serve}, (MAPPED,) * 3, copies=True)) as served:
+        served.publish((EXTENT, None))
+        served.put(words.SIZE, EXTENT.length)
+        yield served
+
+
+def test_an_overwrite_is_one_call_for_all_members(copied, trace):
+    assert copied.write(5000, DATA[:50_001]) == ("wrote", 50_001)
+    assert copied.read(5000, 50_001) == DATA[:50_001]
+    assert trace == [
+        "show", "find_entry", "process_vm_readv", "fetch_or", "note_write", "write", "withdraw",
+        "show", "find_entry", "writev", "withdraw",
+    ]  # fmt: skip
+
+
+def test_a_first_write_is_left_to_pwritev(copied, trace):
+    copied.publish((EXTENT, {0, 2}))
+    assert copied.write(0, DATA[: 3 * BLOCK]) == ("wrote", 3 * BLOCK)
+    assert "process_vm_readv" not in trace
+    assert copied.write(0, DATA[: 3 * BLOCK]) == ("wrote", 3 * BLOCK)
+    assert trace.count("process_vm_readv") == 1
+
+
+@pytest.mark.parametrize("result", [-errno.EPERM, -errno.EFAULT, BLOCK])
+def test_what_cannot_be_copied_whole_is_written_by_pwritev(copied, trace, monkeypatch, result):
+    monkeypatch.setattr(transfer, "process_vm_readv", lambda *call: result)
+    assert copied.write(0, DATA[: EXTENT.length]) == ("wrote", EXTENT.length)
+    assert copied.read(0, EXTENT.length) == DATA[: EXTENT.length]
+    assert trace.count("pwritev") == 3
+
+
+def test_a_page_that_is_gone_from_under_a_mapping_ends_no_process(copied, functions):
+    copied.serve = functions["serve"]
+    os.ftruncate(copied.fds[1], DATA_OFFSET)
+    assert copied.write(0, DATA[: EXTENT.length]) == ("wrote", EXTENT.length)
+    assert copied.block_bytes(EXTENT, UNIT) == DATA[UNIT : UNIT + BLOCK]
 
 
 # -- direct members

@@ -27,7 +27,7 @@ from tests.dataplane.served import (
 
 EXTENT = striped(0, 4, [1, 2, 3])  # 96 KiB
 PATTERN = bytes(range(1, 251)) * 400
-MODES = {"buffered": BUFFERED, "mapped": MAPPED}
+MODES = {"buffered": (BUFFERED, False), "mapped": (MAPPED, False), "copied": (MAPPED, True)}
 
 
 def status(code):
@@ -37,7 +37,8 @@ def status(code):
 @pytest.fixture(params=MODES)
 def served(functions, request):
     """All of `EXTENT` is written and holds `PATTERN`."""
-    with contextlib.closing(Served(functions, (MODES[request.param],) * 3)) as served:
+    mode, copies = MODES[request.param]
+    with contextlib.closing(Served(functions, (mode,) * 3, copies=copies)) as served:
         served.publish((EXTENT, None))
         served.fill(EXTENT, 0, PATTERN[: EXTENT.length])
         served.put(words.SIZE, EXTENT.length)

@@ -35,9 +35,37 @@ def test_auto_maps_what_is_in_memory_and_says_so(members):
         "members 0-1: mapped: in memory; reads copy straight out of it",
         "members 2-3: buffered: on a device; through the page cache",
     ]
-    assert found.can_block
+    assert (found.can_block, found.copies) == (True, False)
     found.close()
-    assert not choose(members[:2]).can_block
+
+
+def test_members_that_are_all_in_memory_are_overwritten_in_their_mappings(members):
+    found = choose(members[:2])
+    assert (found.can_block, found.copies) == (False, True)
+    assert found.sentences() == [
+        "members 0-1: mapped: in memory; reads copy straight out of it, overwrites into it"
+    ]
+    ctypes.memset(found.members[0].map_addr + 7, 0x55, 1)
+    assert os.pread(members[0].fd, 1, members[0].data_offset + 7) == b"\x55"
+    found.close()
+
+
+def test_where_a_process_must_not_copy_its_own_memory_writes_are_pwritev(members, monkeypatch):
+    monkeypatch.setattr(subject, "process_vm_readv", lambda *call: -1)
+    found = choose(members[:2])
+    assert not found.copies
+    assert found.sentences() == ["members 0-1: mapped: in memory; reads copy straight out of it"]
+    found.close()
+
+
+def test_members_open_for_reading_are_mapped_for_reading(members):
+    path = f"/proc/self/fd/{members[0].fd}"
+    members[0].fd, writable = os.open(path, os.O_RDONLY), members[0].fd
+    found = choose(members[:1])
+    assert not found.copies
+    assert found.modes == {1: MAPPED}
+    found.close()
+    os.close(writable)
 
 
 def test_a_mapping_is_the_data_area(members):
@@ -102,10 +130,10 @@ def test_a_bad_sector_where_o_direct_is_tried_refuses_nothing(members, monkeypat
 def test_what_cannot_be_mapped_is_refused_when_asked_for_and_buffered_by_auto(members, monkeypatch):
     made, real = [], subject.FileView
 
-    def view(*what):
+    def view(*what, **how):
         if len(made) == 1:
             raise OSError(12, "Cannot allocate memory")
-        made.append(real(*what))
+        made.append(real(*what, **how))
         return made[0]
 
     monkeypatch.setattr(subject, "FileView", view)
