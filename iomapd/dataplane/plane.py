@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.cache.entry import SLOT_SIZE
 from iomapd.dataplane import statistics as counters
-from iomapd.dataplane.request import DATA_MAX, NR_REASONS, REQUEST_SIZE, lay_out
+from iomapd.dataplane.request import AIO, DATA_MAX, NR_REASONS, REQUEST_SIZE, lay_out
 from iomapd.native.bits import cycles
 from iomapd.native.calls import library_function
 from iomapd.native.memory import load64, store64, store_release
 from iomapd.native.region import Region
+from iomapd.native.syscalls import io_destroy, io_setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,6 +132,7 @@ class Plane:
         self.nr_requests = nr_lanes * requests_per_lane
         self.nr_members = max((member.id for member in members), default=0) + 1
         self._members = list(members)
+        self._contexts: list[int] = []  # addresses of the words that hold them
         self._words = Region(PLANE_SIZE)
         self._zeros = Region(DATA_MAX)
         self._records = Region(self.nr_members * MEMBER_SIZE)
@@ -185,6 +187,27 @@ class Plane:
     def request(self, index: int) -> int:
         """Return the address of request buffer *index*."""
         return self.requests + index * REQUEST_SIZE
+
+    def allow_batches(self, nr_events: int) -> bool:
+        """Let requests move several runs at a time; whether the system has AIO contexts left.
+
+        Args:
+            nr_events: runs at a time, of each request.
+        """
+        for index in range(self.nr_requests):
+            word = self.request(index) + AIO
+            if io_setup(nr_events, word) != 0:
+                self.close()
+                return False
+            self._contexts.append(word)
+        return True
+
+    def close(self) -> None:
+        """Give back what the kernel keeps for the requests; no lane runs any more."""
+        for word in self._contexts:
+            io_destroy(load64(word))
+            store64(word, 0)
+        self._contexts.clear()
 
     def statistics_block(self, thread: int) -> int:
         """Return the address of the counters of thread *thread*: lanes, then resumers."""

@@ -2,7 +2,7 @@
 """One request buffer: a message, and everything that serving it needs.
 
     OFFSET  AREA     SIZE
-         0  record   words below; scratch: ctx, reply header, record to post, timespec
+         0  record   words below; scratch: ctx, reply header, record to post, timespec, batch
       4096  pieces   NR_PIECES_MAX * PIECE_SIZE, as `dataplane.find` writes them
      24576  iovecs   IOV_MAX * IOV_SIZE
      45056  buffer   DATA_MAX + two blocks of margin, page-aligned
@@ -36,6 +36,7 @@ PIECES: Final = 32
 IOV: Final = 40
 CTX: Final = 48
 HEADER: Final = 56
+BATCH: Final = 248
 # What does.
 STATE: Final = 64
 LENGTH: Final = 72  # bytes of the message
@@ -59,6 +60,7 @@ ANSWER_ADDR: Final = ANSWER + 16
 ANSWER_START: Final = ANSWER + 24  # file positions
 ANSWER_END: Final = ANSWER + 32
 OVERWRITES: Final = 232  # not 0: a WRITE, and all of its blocks are written
+AIO: Final = 240  # context of Linux AIO; 0 = none
 POST: Final = 256  # the record as it is posted, POST_SIZE
 
 FREE: Final = 1
@@ -94,11 +96,14 @@ FORWARD_FOREIGN: Final = 19  # neither READ nor WRITE
 FORWARD_FAILED: Final = 20  # member I/O failed; the control plane tries, and says where
 NR_REASONS: Final = 11
 
+BATCH_SIZE: Final = 3072  # what `dataplane.batch` works in
+
 DATA_MAX: Final = 1 << 20  # largest payload served, bytes
 NR_PIECES_MAX: Final = 513  # a MiB is 257 blocks at most
 
 _SCRATCH_CTX: Final = 512
 _SCRATCH_HEADER: Final = 768
+_BATCH_AT: Final = 1024
 _PIECES_AT: Final = 4096
 _IOV_AT: Final = 24576
 _BUFFER_AT: Final = 45056
@@ -108,6 +113,7 @@ REQUEST_SIZE: Final = _BUFFER_AT + DATA_MAX + 2 * BLOCK
 
 assert POST + POST_SIZE <= _SCRATCH_CTX
 assert _SCRATCH_CTX + CTX_SIZE <= _SCRATCH_HEADER
+assert _BATCH_AT + BATCH_SIZE <= _PIECES_AT
 assert _PIECES_AT + NR_PIECES_MAX * PIECE_SIZE <= _IOV_AT
 assert _IOV_AT + IOV_MAX * IOV_SIZE <= _BUFFER_AT - IO_END
 assert NR_PIECES_MAX < IOV_MAX  # a reply is one writev: a header and its pieces
@@ -130,5 +136,6 @@ def lay_out(request: int, index: int, slot: int) -> None:
     store64(request + IOV, request + _IOV_AT)
     store64(request + CTX, request + _SCRATCH_CTX)
     store64(request + HEADER, request + _SCRATCH_HEADER)
+    store64(request + BATCH, request + _BATCH_AT)
     store64(request + COOKIE, NO_COOKIE)
     store64(request + STATE, FREE)

@@ -7,6 +7,7 @@
     BUFFERED, MAPPED beyond     preadv into the request's buffer       pwritev
     DIRECT                      the same, rounded to whole blocks      pwritev, whole blocks only
 
+Direct members move side by side (batch.py), the others one after the other.
 Pieces of a member that are contiguous there make one vectored call.  What is overwritten on
 members in memory is copied into their mappings, all pieces at once; first writes are pwritev's,
 as they bring new pages, which pwritev need not zero.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from iomapd.dataplane.batch import move_together
 from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import granule, mapping_of, member_of, mode_of
 from iomapd.dataplane.plane import (
@@ -24,6 +26,7 @@ from iomapd.dataplane.plane import (
     BUSY,
     CAN_BLOCK,
     COPIES,
+    DIRECT,
     FLAGS,
     MAPPED,
     MEMBER_BIT,
@@ -34,6 +37,7 @@ from iomapd.dataplane.plane import (
 )
 from iomapd.dataplane.reply import reply_pieces
 from iomapd.dataplane.request import (
+    AIO,
     FAILED,
     FORWARD_BUSY,
     GO_ON,
@@ -46,12 +50,13 @@ from iomapd.dataplane.request import (
     PIECES,
     STATE,
 )
+from iomapd.dataplane.runs import collect, move_run
 from iomapd.dataplane.statistics import (
     count_error,
     count_member,
 )
 from iomapd.native.memory import fetch_add, load64, store64
-from iomapd.native.syscalls import IOV_MAX, IOV_SIZE, preadv, process_vm_readv, pwritev, readahead
+from iomapd.native.syscalls import IOV_SIZE, process_vm_readv, readahead
 
 EFAULT: Final = int(errno.EFAULT)
 EINTR: Final = int(errno.EINTR)
@@ -150,16 +155,21 @@ def move_pieces(plane: int, request: int, stats: int, writing: int) -> int:
     Returns:
         GO_ON or FAILED.
     """
+    if load64(request + AIO) != 0 and load64(request + MODES) == 1 << DIRECT:
+        return move_together(plane, request, stats, writing)
     piece = load64(request + PIECES)
     count = load64(request + NR_PIECES)
+    iov = load64(request + IOV)
     for left in range(count, 0, -1):
         index = load64(piece)
         if index > 0:
             member = member_of(plane, index)
             if writing or mode_of(member, piece) != MAPPED:
-                nr_parts, size = collect(request, member, piece, left, 1)
+                nr_parts, size = collect(request, member, piece, left, 1, iov)
                 addr = load64(piece + 8) & -granule(member)
-                if move_run(request, member, nr_parts, addr, size, writing) != size:
+                fd = load64(member + MEMBER_FD)
+                pos = load64(member + MEMBER_DATA_OFFSET) + addr
+                if move_run(fd, pos, iov, nr_parts, size, writing) != size:
                     count_error(stats, index, addr, EIO)
                     return FAILED
                 count_member(stats, index, writing, size)
@@ -183,74 +193,7 @@ def start_reads(plane: int, request: int) -> None:
             bit = load64(member + MEMBER_BIT)
             if begun & bit == 0 and mode_of(member, piece) == BUFFERED:
                 begun |= bit
-                _, size = collect(request, member, piece, left, 0)
+                _, size = collect(request, member, piece, left, 0, load64(request + IOV))
                 pos = load64(member + MEMBER_DATA_OFFSET) + load64(piece + 8)
                 readahead(load64(member + MEMBER_FD), pos, size)
         piece += PIECE_SIZE
-
-
-def collect(request: int, member: int, piece: int, left: int, taking: int) -> tuple[int, int]:
-    """List the parts of the buffer that belong to the run that begins with *piece*.
-
-    Args:
-        request: whose iovecs are filled.
-        member: the record of the member of *piece*.
-        piece: address of the first piece of the run.
-        left: pieces from there to the last.
-        taking: 1 when the run is about to be moved: its pieces are marked so.
-
-    Returns:
-        ``(nr_parts, size)``: iovecs filled, and bytes of them all.
-    """
-    iov = load64(request + IOV)
-    origin = load64(request + ORIGIN)
-    mask = -granule(member)
-    index = load64(piece)
-    expected = load64(piece + 8) & mask
-    nr_parts = 0
-    size = 0
-    for _ in range(left):
-        if load64(piece) == index:
-            if load64(piece + 8) & mask != expected:
-                break
-            # A piece and its member's bytes lie alike in their blocks.
-            start = load64(piece + 16) & mask
-            length = ((load64(piece + 24) - mask - 1) & mask) - start
-            store64(iov, origin + start)
-            store64(iov + 8, length)
-            if taking:
-                store64(piece, -index)
-            expected += length
-            size += length
-            nr_parts += 1
-            iov += IOV_SIZE
-        piece += PIECE_SIZE
-    return nr_parts, size
-
-
-def move_run(request: int, member: int, nr_parts: int, addr: int, size: int, writing: int) -> int:
-    """Move one run to its end, however short the calls come back; bytes moved, or -errno.
-
-    A member that ends early moves nothing more: fewer bytes than *size*, never zeros.
-    """
-    fd = load64(member + MEMBER_FD)
-    pos = load64(member + MEMBER_DATA_OFFSET) + addr
-    iov = load64(request + IOV)
-    done = 0
-    while done < size:
-        count = min(nr_parts, IOV_MAX)
-        moved = pwritev(fd, iov, count, pos) if writing else preadv(fd, iov, count, pos)
-        if moved == -EINTR:
-            continue
-        if moved <= 0:
-            return moved
-        done += moved
-        pos += moved
-        while nr_parts > 0 and load64(iov + 8) <= moved:
-            moved -= load64(iov + 8)
-            iov += IOV_SIZE
-            nr_parts -= 1
-        if moved > 0:
-            store64(iov, load64(iov) + moved)
-            store64(iov + 8, load64(iov + 8) - moved)
-    return done

@@ -22,6 +22,10 @@ NR_WRITEV: Final = 20
 NR_SENDTO: Final = 44
 NR_RECVFROM: Final = 45
 NR_READAHEAD: Final = 187
+NR_IO_SETUP: Final = 206
+NR_IO_DESTROY: Final = 207
+NR_IO_GETEVENTS: Final = 208
+NR_IO_SUBMIT: Final = 209
 NR_CLOCK_GETTIME: Final = 228
 NR_PPOLL: Final = 271
 NR_PREADV: Final = 295
@@ -123,6 +127,33 @@ def process_vm_readv(pid: int, local: int, nr_local: int, remote: int, nr_remote
 def readahead(fd: int, pos: int, count: int) -> int:
     """Begin to bring *count* bytes at *pos* into the page cache: `man 2 readahead`."""
     return syscall(NR_READAHEAD, fd, pos, count, 0, 0, 0)
+
+
+def io_setup(nr_events: int, context: int) -> int:
+    """Make a context of Linux AIO for *nr_events* at a time; its id goes to the word at *context*.
+
+    The word holds 0 before: `man 2 io_setup`.
+    """
+    return syscall(NR_IO_SETUP, nr_events, context, 0, 0, 0, 0)
+
+
+def io_destroy(context: int) -> int:
+    """End a context, when all that was submitted to it is over: `man 2 io_destroy`."""
+    return syscall(NR_IO_DESTROY, context, 0, 0, 0, 0, 0)
+
+
+def io_submit(context: int, count: int, pointers: int) -> int:
+    """Begin the I/O of the ``struct iocb`` that *count* pointers at *pointers* lead to.
+
+    Returns:
+        How many were begun, from the first on: `man 2 io_submit`.
+    """
+    return syscall(NR_IO_SUBMIT, context, count, pointers, 0, 0, 0)
+
+
+def io_getevents(context: int, least: int, most: int, events: int) -> int:
+    """Wait until *least* are over; take up to *most* ``struct io_event`` to *events*."""
+    return syscall(NR_IO_GETEVENTS, context, least, most, events, 0, 0)
 
 
 def clock_gettime(clock: int, timespec: int) -> int:

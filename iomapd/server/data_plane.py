@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from iomapd.cache.board import SlotBoard
 from iomapd.control.misses import Misses
 from iomapd.control.slowpath import FILE_END as LAST_END
+from iomapd.dataplane.batch import RUNS_MAX
 from iomapd.dataplane.plane import (
     BY_CACHE,
     BY_PROGRAM,
     BY_UPCALL,
     CAN_BLOCK,
     COPIES,
+    DIRECT,
     ENTRIES,
     FILE_END,
     FLAGS,
@@ -97,6 +99,8 @@ class DataPlane:
             self.reason = f"off: {exc}"
             log.warning("lanes %s", self.reason)
             return
+        if DIRECT in access.modes.values():
+            plane.allow_batches(RUNS_MAX)
         allow_waking()
         self.lanes = lanes
         self.board = SlotBoard(plane.nr_requests, plane.get(SLOTS))
@@ -139,6 +143,7 @@ class DataPlane:
         """Close the pipes; the transport has stopped, and nobody answers misses any more."""
         if self.lanes is not None:
             self.lanes.close()
+            self.lanes.plane.close()
 
     def describe(self) -> dict[str, Any]:
         """Return what ``info --json`` says of it."""

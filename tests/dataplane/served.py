@@ -12,6 +12,7 @@ from iomapd.cache import entry as words
 from iomapd.cache.marks import bitmap_size
 from iomapd.dataplane import plane as planes
 from iomapd.dataplane import request as requests
+from iomapd.dataplane.batch import RUNS_MAX
 from iomapd.dataplane.engine import encode
 from iomapd.dataplane.plane import BUFFERED, DIRECT, MAPPED, MemberAccess, Plane
 from iomapd.mapping.extent import Extent, Strip
@@ -74,6 +75,8 @@ class Served:
             for n, (fd, mode) in enumerate(zip(self.fds, modes, strict=True))
         ]
         self.plane = Plane(members, **plane)
+        if set(modes) == {DIRECT}:
+            assert self.plane.allow_batches(RUNS_MAX)
         self.set_flags(0)
         self.entries = Region(NR_BUCKETS * words.BUCKET_SIZE)
         self.plane.set(planes.ENTRIES, self.entries.addr)
@@ -109,6 +112,7 @@ class Served:
         )  # fmt: skip
 
     def close(self):
+        self.plane.close()
         for view in self.views.values():
             view.close()
         for fd in self.fds:

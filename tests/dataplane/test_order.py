@@ -11,7 +11,7 @@ import os
 import pytest
 
 from iomapd.cache import entry as words
-from iomapd.dataplane import content, reply, transfer
+from iomapd.dataplane import batch, content, reply, runs, transfer
 from iomapd.dataplane import plane as planes
 from iomapd.dataplane import request as requests
 from iomapd.dataplane import serve as serving
@@ -26,7 +26,9 @@ DATA = bytes(range(1, 251)) * 400
 STEPS = {
     serving: ("show", "find_entry", "fetch_or", "fetch_add", "note_write", "withdraw"),
     content: ("mark",),
-    transfer: ("pwritev", "preadv", "process_vm_readv"),
+    runs: ("pwritev", "preadv"),
+    batch: ("io_submit", "io_getevents"),
+    transfer: ("process_vm_readv",),
     reply: ("write", "writev"),
 }
 
@@ -86,7 +88,7 @@ def test_the_slot_shows_the_inode_during_member_io_and_reply(world, monkeypatch,
     world.bitmaps[0].set([0])
     world.put(words.SIZE, BLOCK)
     shown = []
-    calls = [(transfer, "pwritev"), (transfer, "preadv"), (reply, "write"), (reply, "writev")]
+    calls = [(runs, "pwritev"), (runs, "preadv"), (reply, "write"), (reply, "writev")]
     for module, name in calls:
         original = getattr(module, name)
 
@@ -137,8 +139,8 @@ def shortened(call, size):
 
 @pytest.mark.parametrize("size", [1000, UNIT, UNIT + 1])
 def test_short_transfers_go_on_where_they_ended(world, monkeypatch, size):
-    monkeypatch.setattr(transfer, "pwritev", shortened(pwritev, size))
-    monkeypatch.setattr(transfer, "preadv", shortened(preadv, size))
+    monkeypatch.setattr(runs, "pwritev", shortened(pwritev, size))
+    monkeypatch.setattr(runs, "preadv", shortened(preadv, size))
     assert world.write(0, DATA[: EXTENT.length]) == ("wrote", EXTENT.length)
     assert world.read(0, EXTENT.length) == DATA[: EXTENT.length]
 
