@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from iomapd.abi.units import BLOCK
+from iomapd.cache.marks import mark, next_clear
 from iomapd.dataplane.plane import (
     BUFFERED,
+    CHUNK,
     DIRECT,
     MAPPED,
     MEMBER_DATA_SIZE,
     MEMBER_MAP,
     MEMBER_MAP_SIZE,
+    MEMBER_MET,
     MEMBER_MODE,
     MEMBER_SIZE,
     MEMBERS,
@@ -38,6 +41,18 @@ def mode_of(member: int, piece: int) -> int:
 def mapping_of(member: int, piece: int) -> int:
     """Return the address at which the bytes of *piece* are in the mapping of its member."""
     return load64(member + MEMBER_MAP) + load64(piece + 8)
+
+
+def meet(member: int, piece: int) -> bool:
+    """Tell whether all under *piece* was overwritten before; from now on it was."""
+    met = load64(member + MEMBER_MET)
+    addr = load64(piece + 8)
+    first = addr // CHUNK
+    last = (addr + load64(piece + 24) - load64(piece + 16) + CHUNK - 1) // CHUNK
+    if next_clear(met, first, last) == last:
+        return True
+    mark(met, met, first, last)
+    return False
 
 
 def granule(member: int) -> int:

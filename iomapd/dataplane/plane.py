@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi.units import BLOCK, MAX_FILE_SIZE
 from iomapd.cache.entry import SLOT_SIZE
+from iomapd.cache.marks import bitmap_size
 from iomapd.dataplane import statistics as counters
 from iomapd.dataplane.request import AIO, DATA_MAX, NR_REASONS, REQUEST_SIZE, lay_out
 from iomapd.native.bits import cycles
@@ -64,7 +65,10 @@ MEMBER_MAP: Final = 24  # address at which the data area is mapped; 0 = nowhere
 MEMBER_MAP_SIZE: Final = 32  # bytes of the data area that are mapped
 MEMBER_BIT: Final = 40  # its bit in an entry's TOUCHED
 MEMBER_MODE: Final = 48
+MEMBER_MET: Final = 56  # address of a bitmap: chunks of its mapping that were overwritten before
 MEMBER_SIZE: Final = 128
+
+CHUNK: Final = 1 << 16  # bytes of a mapping behind each bit of MEMBER_MET
 
 BUFFERED: Final = 1  # preadv, pwritev
 MAPPED: Final = 2  # replies come out of its mapping, overwrites go into it with COPIES
@@ -132,6 +136,7 @@ class Plane:
         self.nr_requests = nr_lanes * requests_per_lane
         self.nr_members = max((member.id for member in members), default=0) + 1
         self._members = list(members)
+        self._met: list[Region] = []
         self._contexts: list[int] = []  # addresses of the words that hold them
         self._words = Region(PLANE_SIZE)
         self._zeros = Region(DATA_MAX)
@@ -183,6 +188,8 @@ class Plane:
         store64(record + MEMBER_MAP_SIZE, member.map_size)
         store64(record + MEMBER_BIT, 1 << member.bit)
         store64(record + MEMBER_MODE, member.mode)
+        self._met.append(Region(bitmap_size(-(-member.map_size // CHUNK) + 1)))
+        store64(record + MEMBER_MET, self._met[-1].addr)
 
     def request(self, index: int) -> int:
         """Return the address of request buffer *index*."""

@@ -8,9 +8,9 @@
     DIRECT                      the same, rounded to whole blocks      pwritev, whole blocks only
 
 Direct members move side by side (batch.py), the others one after the other.
-Pieces of a member that are contiguous there make one vectored call.  What is overwritten on
-members in memory is copied into their mappings, all pieces at once; first writes are pwritev's,
-as they bring new pages, which pwritev need not zero.
+Pieces of a member that are contiguous there make one vectored call.  What is overwritten again
+and again on members in memory is copied into their mappings, all pieces at once; the rest is
+pwritev's, which needs no page in the mapping and zeroes none that it fills.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Final
 
 from iomapd.dataplane.batch import move_together
 from iomapd.dataplane.find import PIECE_SIZE
-from iomapd.dataplane.members import granule, mapping_of, member_of, mode_of
+from iomapd.dataplane.members import granule, mapping_of, meet, member_of, mode_of
 from iomapd.dataplane.plane import (
     BUFFERED,
     BUSY,
@@ -107,7 +107,12 @@ def write_pieces(plane: int, request: int, stats: int) -> int:
     status = enter(plane, request)
     if status == GO_ON:
         status = FAILED
-        if load64(plane + FLAGS) & COPIES != 0 and load64(request + OVERWRITES) != 0:
+        if (
+            load64(plane + FLAGS) & COPIES != 0
+            and load64(request + OVERWRITES) != 0
+            and load64(request + MODES) == 1 << MAPPED
+            and meet_pieces(plane, request)
+        ):
             status = copy_pieces(plane, request, stats)
         if status != GO_ON:
             status = move_pieces(plane, request, stats, 1)
@@ -115,8 +120,24 @@ def write_pieces(plane: int, request: int, stats: int) -> int:
     return status
 
 
+def meet_pieces(plane: int, request: int) -> bool:
+    """Tell whether the pieces, of mapped members, lie where something was overwritten before.
+
+    A mapping gets its pages one fault at a time, three times as dear as what a copy saves in
+    each.  So what is overwritten once is pwritev's, and what is overwritten again and
+    again pays for its faults the second time.
+    """
+    piece = load64(request + PIECES)
+    again = True
+    for _ in range(load64(request + NR_PIECES)):
+        if not meet(member_of(plane, load64(piece)), piece):
+            again = False
+        piece += PIECE_SIZE
+    return again
+
+
 def copy_pieces(plane: int, request: int, stats: int) -> int:
-    """Copy the buffer into the mappings of its pieces' members, by one system call.
+    """Copy the buffer into the mappings of its pieces' members, all mapped, by one system call.
 
     That the kernel copies makes a page that is gone an errno, not a signal; and a page that is
     there needs no look into the page cache, so this takes three quarters of pwritev's time.
@@ -124,8 +145,6 @@ def copy_pieces(plane: int, request: int, stats: int) -> int:
     Returns:
         GO_ON, or FAILED: pwritev can do all of it again, and tells what is wrong.
     """
-    if load64(request + MODES) != 1 << MAPPED:
-        return FAILED
     piece = load64(request + PIECES)
     count = load64(request + NR_PIECES)
     start = load64(piece + 16)

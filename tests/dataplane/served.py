@@ -78,6 +78,8 @@ class Served:
         if set(modes) == {DIRECT}:
             assert self.plane.allow_batches(RUNS_MAX)
         self.set_flags(0)
+        if copies:
+            self.know_mappings(-1)
         self.entries = Region(NR_BUCKETS * words.BUCKET_SIZE)
         self.plane.set(planes.ENTRIES, self.entries.addr)
         self.plane.set(planes.NR_BUCKETS, NR_BUCKETS)
@@ -122,6 +124,12 @@ class Served:
 
     def set_flags(self, flags):
         self.plane.set(planes.FLAGS, flags | planes.COPIES * self.copies)
+
+    def know_mappings(self, word):
+        """Say of which chunks of the mappings something was overwritten before: 64 a word."""
+        for member in range(1, len(self.fds) + 1):
+            record = load64(self.plane.addr + planes.MEMBERS) + member * planes.MEMBER_SIZE
+            store64(load64(record + planes.MEMBER_MET), word)
 
     # -- the entry
 

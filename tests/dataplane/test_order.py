@@ -194,6 +194,15 @@ def test_an_overwrite_is_one_call_for_all_members(copied, trace):
     ]  # fmt: skip
 
 
+def test_what_is_overwritten_once_takes_no_faults_of_the_mapping(copied, trace):
+    copied.know_mappings(0)
+    assert copied.write(5000, DATA[:50_001]) == ("wrote", 50_001)
+    assert "process_vm_readv" not in trace
+    assert copied.write(7000, DATA[:40_000]) == ("wrote", 40_000)
+    assert trace.count("process_vm_readv") == 1
+    assert copied.read(5000, 2000) + copied.read(7000, 40_000) == DATA[:2000] + DATA[:40_000]
+
+
 def test_a_first_write_is_left_to_pwritev(copied, trace):
     copied.publish((EXTENT, {0, 2}))
     assert copied.write(0, DATA[: 3 * BLOCK]) == ("wrote", 3 * BLOCK)
