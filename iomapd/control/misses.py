@@ -9,6 +9,7 @@ again, or hand the request to the handlers of ``fuse/``, which know every error 
 from __future__ import annotations
 
 import collections
+import contextlib
 import logging
 import os
 import struct
@@ -18,6 +19,7 @@ import trio
 
 from iomapd.abi.units import BLOCK
 from iomapd.control.slowpath import FILE_END
+from iomapd.dataplane.pieces import Run
 from iomapd.dataplane.request import (
     ANSWER_ADDR,
     ANSWER_END,
@@ -25,6 +27,7 @@ from iomapd.dataplane.request import (
     ANSWER_START,
     ANSWER_STATUS,
     ANSWERED,
+    FAULT,
     POST_SIZE,
     POST_WRITE,
     UPCALL,
@@ -85,8 +88,11 @@ class Misses:
                     continue
                 if not data:
                     return
-                for record in _POSTED.iter_unpack(data):
-                    nursery.start_soon(self._answer, *record)
+                for index, ino, pos, count, what, kind in _POSTED.iter_unpack(data):
+                    if kind == FAULT:
+                        nursery.start_soon(self._report, what, pos, count)
+                    else:
+                        nursery.start_soon(self._answer, index, ino, pos, count, what, kind)
 
     async def _answer(
         self, index: int, ino: int, pos: int, count: int, opflags: int, kind: int
@@ -110,6 +116,12 @@ class Misses:
             self.forwarded += verdict == FORWARD
             # A pipe never takes half of so short a record, and has room for all requests.
             os.write(self._answers, _ANSWER.pack(index, verdict))
+
+    async def _report(self, member: int, addr: int, count: int) -> None:
+        """Read what a lane could not: the log names the member and what is wrong with it."""
+        whole = Run(member, addr, [(0, count)])
+        with contextlib.suppress(IomapdError):
+            await self._core.io.read([whole], memoryview(bytearray(count)))
 
     async def _look_up(self, inode: Inode, pos: int, count: int) -> int:
         async with self._core.gate.showing(inode):

@@ -11,11 +11,30 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from iomapd.abi.fuse import IN_UNIQUE, OUT_ERROR, OUT_HEADER_SIZE, OUT_UNIQUE, WRITE_OUT_SIZE
+from iomapd.abi.fuse import (
+    IN_NODEID,
+    IN_UNIQUE,
+    OUT_ERROR,
+    OUT_HEADER_SIZE,
+    OUT_UNIQUE,
+    WRITE_OUT_SIZE,
+)
 from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import mapping_of, member_of
-from iomapd.dataplane.plane import DEV, ZEROS
-from iomapd.dataplane.request import HEADER, IOV, MESSAGE, NR_PIECES, ORIGIN, PIECES
+from iomapd.dataplane.plane import DEV, MEMBER_DATA_OFFSET, MEMBER_FD, MISSES, ZEROS
+from iomapd.dataplane.request import (
+    BUFFER,
+    FAULT,
+    HEADER,
+    INDEX,
+    IOV,
+    MESSAGE,
+    NR_PIECES,
+    ORIGIN,
+    PIECES,
+    POST,
+    POST_SIZE,
+)
 from iomapd.dataplane.statistics import (
     INTERRUPTED,
     IO_ERRORS,
@@ -25,7 +44,7 @@ from iomapd.dataplane.statistics import (
     count_member,
 )
 from iomapd.native.memory import load64, store32, store64
-from iomapd.native.syscalls import IOV_SIZE, write, writev
+from iomapd.native.syscalls import IOV_SIZE, preadv, write, writev
 
 EFAULT: Final = int(errno.EFAULT)
 EIO: Final = int(errno.EIO)
@@ -57,19 +76,45 @@ def reply_pieces(plane: int, request: int, stats: int, size: int) -> None:
     if written == -EFAULT:
         # Nearly always the kernel has ended it, and finds no such request now.
         reply_error(plane, request, stats, EIO)
-        blame_mapping(request, stats)
+        blame_mappings(plane, request, stats)
     elif written != OUT_HEADER_SIZE + size:
         count_refusal(stats, written)
 
 
-def blame_mapping(request: int, stats: int) -> None:
-    """Count the fault of a reply for the first mapped piece; which page it was nobody tells."""
+def blame_mappings(plane: int, request: int, stats: int) -> None:
+    """Find out which mapped pieces cannot be read, count them and have them told.
+
+    The writev does not say where it failed; the members do, one piece after the other.
+    """
+    iov = load64(request + IOV)
     piece = load64(request + PIECES)
     for _ in range(load64(request + NR_PIECES)):
-        if load64(piece) > 0:  # what was moved into the buffer is negative
-            count_error(stats, load64(piece), load64(piece + 8), EIO)
-            return
+        index = load64(piece)
+        if index > 0:  # what was moved into the buffer is negative
+            size = load64(piece + 24) - load64(piece + 16)
+            member = member_of(plane, index)
+            store64(iov, load64(request + BUFFER))
+            store64(iov + 8, size)
+            pos = load64(member + MEMBER_DATA_OFFSET) + load64(piece + 8)
+            if preadv(load64(member + MEMBER_FD), iov, 1, pos) != size:
+                count_error(stats, index, load64(piece + 8), EIO)
+                post_fault(plane, request, index, load64(piece + 8), size)
         piece += PIECE_SIZE
+
+
+def post_fault(plane: int, request: int, member: int, addr: int, size: int) -> None:
+    """Let the control plane say in the log that *size* bytes at *addr* cannot be read.
+
+    Nobody waits for it, and when the pipe is full it has enough to say.
+    """
+    post = request + POST
+    store64(post, load64(request + INDEX))
+    store64(post + 8, load64(load64(request + MESSAGE) + IN_NODEID))
+    store64(post + 16, addr)
+    store64(post + 24, size)
+    store64(post + 32, member)
+    store64(post + 40, FAULT)
+    write(load64(plane + MISSES), post, POST_SIZE)
 
 
 def place_of(plane: int, request: int, stats: int, piece: int) -> int:

@@ -71,11 +71,13 @@ NO_COOKIE: Final = -1
 NO_ANSWER: Final = 0
 ANSWERED: Final = 1
 
-# A posted record, 48 bytes: index, ino, pos, count, opflags, kind.
+# A posted record, 48 bytes: index, ino, pos, count, opflags, kind; of a FAULT, pos is an address
+# in the data area of the member whose id takes the place of opflags.
 POST_SIZE: Final = 48
 POST_WRITE: Final = 1  # opflags: the request is a WRITE
 MISS: Final = 1  # no entry, or nothing covers pos: publish it, and for a write allocate it
 UPCALL: Final = 2  # where on which member is pos?  The answer goes into ANSWER
+FAULT: Final = 3  # what is mapped there cannot be read; nobody waits for an answer
 
 # What became of a request; zero is what a compiled function that crashed returns.
 SERVED: Final = 1  # replied, maybe with an error

@@ -28,7 +28,7 @@ from iomapd.cache.marks import mark
 from iomapd.control.misses import FORWARD, SERVE, Misses
 from iomapd.control.mount import ControlPlane
 from iomapd.dataplane.find import FRESH, MARKS
-from iomapd.dataplane.request import ANSWER_ADDR, ANSWER_MEMBER, ANSWER_STATUS, ANSWERED
+from iomapd.dataplane.request import ANSWER_ADDR, ANSWER_MEMBER, ANSWER_STATUS, ANSWERED, FAULT
 from iomapd.meta.store import Store
 from iomapd.native.memory import fetch_add, fetch_or, load64, store64
 from iomapd.native.region import Region
@@ -228,6 +228,20 @@ async def test_truncate_waits_for_a_lane_and_takes_its_extents_away(lane):
     assert (inode.size, load64(entry + EXTENTS), load64(entry + HOLD)) == (0, 0, 0)
     assert load64(entry + COOKIE) > cookie
     assert lane.control.core.store.space.extents(inode.ino, 0, 1 << 62, -1) == []
+
+
+async def test_a_member_that_a_lane_could_not_read_is_named_in_the_log(lane, caplog):
+    member = lane.control.core.members[1]
+    os.ftruncate(member.fd, member.data_offset + 4096)
+    record = struct.pack("<6q", 7, 1, 8192, 4096, member.id, FAULT)
+    os.write(lane.posted, record)
+    with trio.fail_after(20):
+        while not caplog.records:
+            await trio.lowlevel.checkpoint()
+    assert f"member {member.path}: read at {member.data_offset + 8192}: " in caplog.text
+    assert lane.control.core.io.counters()[member.id].errors == 1
+    with pytest.raises(BlockingIOError):
+        os.read(lane.answers, 1)
 
 
 async def test_a_shown_block_is_kept_until_nobody_shows_it(lane):

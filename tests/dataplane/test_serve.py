@@ -310,6 +310,24 @@ def shrink(served, member, size=0):
     os.ftruncate(served.fds[member - 1], size)
 
 
+def test_a_mapped_page_that_cannot_be_read_is_told_with_its_member_and_address(functions):
+    with contextlib.closing(Served(functions, (MAPPED,) * 3)) as served:
+        served.publish((EXTENT, None))
+        served.put(words.SIZE, EXTENT.length)
+        told, post = os.pipe2(os.O_NONBLOCK)
+        served.plane.set(planes.MISSES, post)
+        shrink(served, 2, DATA_OFFSET + UNIT)
+        assert served.read(0, 6 * UNIT) == -errno.EIO
+        record = struct.unpack("<6q", os.read(told, 4096))
+        assert record == (0, INO, UNIT, UNIT, 2, requests.FAULT)
+        assert served.plane.statistics()["members"][2]["errors"] == 1
+        assert served.read(2 * UNIT, UNIT) == bytes(UNIT)
+        with pytest.raises(BlockingIOError):
+            os.read(told, 1)
+        os.close(told)
+        os.close(post)
+
+
 def test_a_shrunk_member_fails_what_reads_it_and_nothing_else(served):
     shrink(served, 2, BLOCK)
     # Out of a mapping the reply itself fails, and the kernel has ended the request.
