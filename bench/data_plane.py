@@ -11,7 +11,9 @@ Sketch
     /dev/fuse (10 to 20 us), sixteen pieces of 64 KiB and one copy gets two thirds of that at
     queue depth 1; with 8 in flight two lanes copy on two CPUs, and may pass one raw file that a
     single thread reads.  A write is copied twice: from the application into the lane's buffer,
-    from there to the members.  A small request is the round trip: 100,000 per second with four
+    from there to the members.  Linux sends direct writes that lengthen a file on FUSE one at a
+    time, whatever the application has in flight (/sys/fs/fuse/connections/N/waiting never says
+    2), so new files are compared with overwriting at 1 in flight.  A small request is the round trip: 100,000 per second with four
     jobs, where Python needs 100 us and more for each.
 
 Baseline
@@ -72,7 +74,7 @@ GOALS = (
     Goal(OVER_1, 0.30, "raw"),
     Goal(OVER_8, 0.40, "raw"),
     Goal(NEW_1, 0.80, "lanes", OVER_1),
-    Goal(NEW_8, 0.80, "lanes", OVER_8),
+    Goal(NEW_8, 0.80, "lanes", OVER_1),
     Goal(RANDREAD, 4.0, "python"),
     Goal(RANDWRITE, 4.0, "python"),
     *(Goal(job.name, 1.0, other) for job in JOBS for other in ("mergerfs", "bindfs")),
