@@ -7,14 +7,14 @@ Question
     mergerfs and bindfs, and btrfs raid0 on loop devices as the kernel's own striping?
 
 Sketch
-    A CPU copies 8 GB/s from tmpfs.  A request of 1 MiB that costs a round trip through
-    /dev/fuse (10 to 20 us), sixteen pieces of 64 KiB and one copy gets two thirds of that at
-    queue depth 1; with 8 in flight two lanes copy on two CPUs, and may pass one raw file that a
-    single thread reads.  A write is copied twice: from the application into the lane's buffer,
-    from there to the members.  Linux sends direct writes that lengthen a file on FUSE one at a
-    time, whatever the application has in flight (/sys/fs/fuse/connections/N/waiting never says
-    2), so new files are compared with overwriting at 1 in flight.  A small request is the round trip: 100,000 per second with four
-    jobs, where Python needs 100 us and more for each.
+    A CPU copies 8 GB/s from tmpfs. A request of 1 MiB that costs a round trip through /dev/fuse
+    (10 to 20 us), sixteen pieces of 64 KiB and one copy gets two thirds of that at queue depth 1;
+    with 8 in flight two lanes copy on two CPUs, and may pass one raw file that a single thread
+    reads. A write is copied twice: from the application into the lane's buffer, from there to the
+    members. Linux sends direct writes that lengthen a file on FUSE one at a time, whatever the
+    application has in flight (/sys/fs/fuse/connections/N/waiting never says 2), so new files are
+    compared with overwriting at 1 in flight. A small request is the round trip: 100,000 per
+    second with four jobs, where Python needs 100 us and more for each.
 
 Baseline
     "raw" in the same round; every goal is a ratio within rounds.
