@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE_CACHE_KIB = 65536  # enough for the index pages of about a million names
+LOG_KEPT = 16 << 20
+"""Bytes that stay of the log when it begins anew after a checkpoint.
+
+SQLite does not shorten it by itself, and `Database.wal_size` is the size of the file: a log that
+had once grown long would look worth a checkpoint at every durability point from then on.  Some
+of it stays, so that commits overwrite blocks that the file has already.
+"""
 
 
 class Database:
@@ -107,6 +114,7 @@ class Database:
             self.connection.execute("PRAGMA journal_mode=WAL").fetchone()
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.execute("PRAGMA wal_autocheckpoint=0")
+            self.connection.execute(f"PRAGMA journal_size_limit={LOG_KEPT}").fetchone()
             # As sqlite.org/security.html advises for files that anybody may have written.
             self.connection.execute("PRAGMA trusted_schema=OFF")
             self.connection.execute("PRAGMA cell_size_check=ON")
@@ -159,7 +167,7 @@ class Database:
         os.fdatasync(self._wal_fd)
 
     def wal_size(self) -> int:
-        """Return the size of the write-ahead log, bytes."""
+        """Return the size of the write-ahead log, bytes; `LOG_KEPT` of them may be spent."""
         return os.fstat(self._wal_fd).st_size if self._wal_fd >= 0 else 0
 
     def checkpoint(self, mode: str = "PASSIVE") -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from iomapd.errors import StoreBusyError, StoreError, StoreMissingError
 from iomapd.geometry.ranges import RangeSet
 from iomapd.mapping.extent import Extent, Strip
+from iomapd.meta import database
 from iomapd.meta.records import InodeRecord, LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
 from iomapd.meta.store import Store, create_store
 
@@ -50,6 +51,21 @@ def test_the_store_is_for_its_owner_only(store):
         store.names.link(1, b"a", 7)
     for path in store.path.parent.iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_log_that_has_once_grown_is_short_again_after_a_checkpoint(tmp_path, monkeypatch):
+    # Else every durability point from then on would make a checkpoint.
+    monkeypatch.setattr(database, "LOG_KEPT", 64 << 10)
+    store = make_store(tmp_path / "s.db")
+    store.sync()
+    while store.wal_size() < 1 << 20:
+        with store.transaction():
+            store.names.set_xattr(1, b"user.a", os.urandom(4096))
+    store.checkpoint()
+    with store.transaction():
+        store.names.set_xattr(1, b"user.a", b"small")
+    assert store.wal_size() == 64 << 10
+    store.close()
 
 
 def test_a_missing_store_is_named(tmp_path):
