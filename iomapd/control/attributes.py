@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 XATTR_SPACES: Final = (b"user.", b"trusted.", b"security.")
 XATTR_VALUE_MAX: Final = 65_536  # linux/limits.h, XATTR_SIZE_MAX
 XATTR_LIST_MAX: Final = 65_536
+TIME_MIN_NS: Final = -(1 << 63)  # the year 1677
+TIME_MAX_NS: Final = (1 << 63) - 1  # the year 2262
+_TIMES: Final = frozenset({"atime_ns", "mtime_ns", "ctime_ns"})
 
 
 class AttributeKeeper:
@@ -35,13 +38,16 @@ class AttributeKeeper:
         """Set mode, uid, gid or times; ctime follows.
 
         chown clears suid and sgid of what is not a directory, unless the same
-        call sets the mode.
+        call sets the mode.  A time that 64 bits of ns cannot hold becomes the last
+        one that they can, as other file systems do with times beyond theirs.
         """
         owner_changes = "uid" in fields or "gid" in fields
         if owner_changes and "mode" not in fields and not stat.S_ISDIR(inode.mode):
             fields["mode"] = without_privileges(inode.mode)
         if "mode" in fields:
             fields["mode"] = stat.S_IFMT(inode.mode) | stat.S_IMODE(fields["mode"])
+        for name in _TIMES & fields.keys():
+            fields[name] = min(max(fields[name], TIME_MIN_NS), TIME_MAX_NS)
         fields.setdefault("ctime_ns", now_ns())
         with self._core.operation() as op:
             op.change(inode, **fields)

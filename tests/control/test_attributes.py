@@ -47,6 +47,12 @@ def test_a_write_drops_capabilities_always_and_suid_when_told(control, inode):
     assert stat.S_IMODE(inode.mode) == 0o755
 
 
+def test_a_time_beyond_64_bits_of_nanoseconds_becomes_the_last_that_fits(control, inode):
+    year_2300, year_1600 = 10_413_792_000 * 10**9, -11_676_096_000 * 10**9
+    control.attributes.set(inode, atime_ns=year_1600, mtime_ns=year_2300)
+    assert (inode.atime_ns, inode.mtime_ns) == (-(2**63), 2**63 - 1)
+
+
 def test_xattr_limits_have_their_errnos(control, inode):
     keeper = control.attributes
     keeper.set_xattr(inode, b"user.big", bytes(65536))
