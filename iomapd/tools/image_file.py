@@ -76,6 +76,11 @@ def _open(path: Path) -> tuple[int, bool]:
 
 def _allocate(fd: int, name: str, size: int, progress: Progress) -> None:
     what = f"allocating {name}"
+    space, has = os.fstatvfs(fd), os.fstat(fd).st_blocks * 512
+    # Looked at first: allocating until nothing is left would take everybody's room, in memory
+    # everybody's memory, before it is given back.  A tmpfs without a limit has no blocks at all.
+    if space.f_blocks and size - has > space.f_bfree * space.f_frsize:
+        raise OSError(SpaceError.errno, os.strerror(SpaceError.errno))
     for done in range(0, size, STEP):
         progress(what, done, size)
         os.posix_fallocate(fd, done, min(STEP, size - done))

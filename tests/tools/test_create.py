@@ -305,6 +305,20 @@ def test_a_full_disk_is_told_and_images_are_taken_back(layout, monkeypatch):
     assert "sparse = true" in message
 
 
+def test_an_image_larger_than_its_file_system_takes_nobodys_room_before_it_is_refused(
+    tmp_path, monkeypatch
+):
+    def allocate(fd, offset, length):
+        raise AssertionError("nothing may be allocated of what cannot fit")
+
+    monkeypatch.setattr(image_file.os, "posix_fallocate", allocate)
+    space = os.statvfs(tmp_path)
+    size = space.f_blocks * space.f_frsize + (1 << 30)
+    layout = write_layout(tmp_path, [MemberSpec(Path("m0.img"), size)])
+    assert "does not fit: its file system has" in refused(layout, SpaceError)
+    assert not (tmp_path / "m0.img").exists()
+
+
 def test_an_empty_file_is_empty_again_after_a_failure(tmp_path, monkeypatch):
     (tmp_path / "m0.img").touch()
     layout = write_layout(tmp_path, [MemberSpec(Path(f"m{i}.img"), SIZE) for i in range(2)])
