@@ -23,7 +23,6 @@ def main() -> int:
     """Serve one mount; return the exit status."""
     report_fd = int(sys.argv[1])
     request = MountRequest.from_json(sys.stdin.read())
-    _detach(request)
     told = False
 
     def tell(answer: dict[str, Any]) -> None:
@@ -38,6 +37,11 @@ def main() -> int:
         if told:
             os.close(report_fd)
 
+    try:
+        _detach(request)
+    except OSError as exc:
+        tell({"error": f"{request.log}: log file: {exc.strerror}", "kind": "MountError"})
+        return 1
     try:
         # Here, not above: a refused request should cost no second.
         from iomapd.server.serve import serve

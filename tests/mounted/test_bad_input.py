@@ -364,6 +364,13 @@ def test_a_mountpoint_that_is_a_file_is_refused(volume):
     refused(volume.base, "mount", volume.layout, volume.layout, names=(volume.layout.name,))
 
 
+def test_a_log_file_that_cannot_be_written_is_refused_in_one_line(volume):
+    log = volume.base / "nowhere" / "log"
+    done = run_cli("mount", volume.layout, volume.mnt, "--log", log)
+    assert done.returncode == 1
+    assert done.stderr == f"iomapd: {log}: log file: No such file or directory\n"
+
+
 def test_a_mountpoint_that_is_not_empty_is_refused(volume):
     (volume.mnt / "something").touch()
     mount_refused(volume, volume.mnt)
