@@ -165,7 +165,8 @@ def record(
     recording = Recording(base, flush_seconds=plan.flush_seconds)
     prefill(recording.backing, plan.size)
     often = patch("iomapd.control.points.CHECKPOINT_WAL", plan.checkpoint)
-    with recording, often, plant or nullcontext(), quick_checksums():
+    kept = patch("iomapd.meta.database.LOG_KEPT", plan.checkpoint // 4)
+    with recording, often, kept, plant or nullcontext(), quick_checksums():
         layout = plane.write_layout(recording.directory, MEMBERS, plan.size, UNIT)
         plane.create(layout)
         recording.mark(CREATED)
