@@ -55,6 +55,7 @@ def bench(
     if chart is not None:
         require_matplotlib()
     settings = Settings(QUICK if quick else FULL, rounds, seconds, parse_size(size, "--size"))
+    console.end_in_order()
     with console.progress_bar() as progress, _mounted(where) as mountpoint:
         report = run_bench(mountpoint, settings, progress)
     if output is not None:
@@ -105,12 +106,15 @@ def _gib(rate: float | None) -> str:
 
 @contextmanager
 def _mounted(where: Path) -> Iterator[Path]:
-    """Yield *where* if something is mounted there, else mount it for the length of the block."""
+    """Yield where the volume is mounted; if it is not, mount it for the length of the block."""
     from iomapd.abi.mountinfo import find_mount
+    from iomapd.tools.info import mount_of
     from iomapd.tools.temporary import mounted_for_a_while
 
     if find_mount(where) is not None:
         yield where
+    elif (entry := mount_of(where)) is not None:
+        yield entry.mountpoint
     else:
         with mounted_for_a_while(where) as mountpoint:
             yield mountpoint

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,8 +35,7 @@ def demo(
     from iomapd.geometry.sizes import format_size, parse_size
     from iomapd.tools.demo import MEMORY, DemoSettings, run_demo
 
-    # Being told to end is no reason to leave a mount behind.
-    signal.signal(signal.SIGTERM, _interrupt)
+    console.end_in_order()
     place = directory or (MEMORY if memory else None)
     settings = DemoSettings(nr_members=members, unit=parse_size(unit, "--unit"))
     if place is not None:
@@ -53,7 +51,3 @@ def demo(
 def _tell(step: Step) -> None:
     console.echo(f"$ {step.command}")
     console.echo(f"  {step.outcome}")
-
-
-def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt

@@ -59,14 +59,27 @@ def volume_info(where: Path) -> dict[str, Any]:
     if entry is not None:
         return request_mount(entry, "info")
     layout = find_layout_or_member(where)
-    uuids = {sb.volume for spec in layout.members if (sb := peek(spec.path.resolve()))}
-    if (server := mount_of_volume(uuids)) is not None:
+    if (server := _mount_of_layout(layout)) is not None:
         return request_mount(server, "info")
     try:
         with closing(Store.open(layout.metadata, read_only=True)) as store:
             return _resting_info(layout, store)
     except StoreBusyError as error:
         raise StoreBusyError(f"{error}; no mount of it is visible from here") from error
+
+
+def mount_of(where: Path) -> MountEntry | None:
+    """Return the mount of the volume that a layout file or a member names, or None.
+
+    Raises:
+        LayoutFileError: neither a layout file nor a member that one lists.
+    """
+    return _mount_of_layout(find_layout_or_member(where))
+
+
+def _mount_of_layout(layout: LayoutFile) -> MountEntry | None:
+    uuids = {sb.volume for spec in layout.members if (sb := peek(spec.path.resolve()))}
+    return mount_of_volume(uuids)
 
 
 def mount_of_volume(uuids: set[UUID]) -> MountEntry | None:

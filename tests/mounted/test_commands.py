@@ -30,6 +30,25 @@ def test_a_volume_answers_to_all_its_names(shared_volume):
     assert [m["path"] for m in answers[0]["members"]] == [str(p) for p in shared_volume.members]
 
 
+def test_a_mounted_volume_named_by_a_member_is_measured_where_it_is(shared_volume):
+    short = ("--quick", "--rounds", "1", "--seconds", "0.05", "--size", "4MiB")
+    done = shared_volume.cli("bench", "--json", *short, shared_volume.members[0])
+    assert json.loads(done.stdout)["volume"]["uuid"] in shared_volume.cli("info", "--json",
+        shared_volume.mnt).stdout  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_bench_that_is_told_to_end_leaves_no_scratch_files(number, shared_volume):
+    command = [sys.executable, "-m", "iomapd", "bench", "--size", "4MiB", shared_volume.mnt]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as bench:
+        while not list(shared_volume.mnt.glob(".iomapd-bench-*")):
+            assert bench.poll() is None
+        bench.send_signal(number)
+    assert bench.returncode == 130
+    assert not list(shared_volume.mnt.glob(".iomapd-bench-*"))
+    assert not list(shared_volume.members[0].parent.glob(".iomapd-bench-*"))
+
+
 def test_what_info_prints_for_people_names_what_matters(shared_volume):
     text = shared_volume.cli("info", shared_volume.mnt).stdout
     for word in ("test", "unit 64KiB over 3 members", "raid0", str(shared_volume.server_pid())):
