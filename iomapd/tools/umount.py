@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import MountError
+from iomapd.server.runtime import owner_of
 from iomapd.tools.admin import connect, is_ours, peer_of, require_mount
 from iomapd.transport.connection import Connection, mount_control
 from iomapd.transport.mount import unmount
@@ -54,6 +55,10 @@ def unmount_volume(
     entry = require_mount(mountpoint)
     if not is_ours(entry):
         raise MountError(f"{mountpoint}: is {entry.fstype}, not an iomapd volume")
+    if os.geteuid() not in (0, owner_of(entry)):
+        raise MountError(
+            f"{mountpoint}: is served by user {owner_of(entry)}, who alone may unmount it"
+        )
     server = _open_server(entry)
     try:
         if force:
@@ -162,7 +167,10 @@ def _mounted_elsewhere(entry: MountEntry) -> str:
 
 def _holds(process: Path, mountpoint: str) -> bool:
     with suppress(OSError):
-        links = [process / "cwd", process / "root", *(process / "fd").iterdir()]
+        links = [process / "root", *(process / "fd").iterdir()]
+        # Who types "iomapd umount ." has this process work there too, and need not end it.
+        if process.name != str(os.getpid()):
+            links.append(process / "cwd")
         for link in links:
             with suppress(OSError):
                 target = str(link.readlink())

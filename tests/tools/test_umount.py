@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_a_mount_of_another_kind_is_left_alone(private_runtime_dir):
 def test_who_works_in_a_mount_is_named(process, tmp_path):
     assert f"({process.pid})" in " ".join(users_of(mount_entry(tmp_path)))
     assert users_of(mount_entry(tmp_path / "elsewhere")) == []
+
+
+def test_who_unmounts_from_inside_is_not_told_to_end_the_command_itself(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert users_of(mount_entry(tmp_path)) == []
+
+
+def test_a_mount_of_another_user_is_said_to_be_that(monkeypatch):
+    others = replace(mount_entry("/mnt/x"), super_options=("rw", "user_id=0"))
+    monkeypatch.setattr(umount, "require_mount", lambda mountpoint: others)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(MountError, match="is served by user 0, who alone may unmount it"):
+        unmount_volume(umount.Path("/mnt/x"), **arguments())
 
 
 def test_a_busy_mount_names_its_users_and_the_way_out(process, tmp_path, monkeypatch):
