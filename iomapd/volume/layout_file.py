@@ -174,6 +174,11 @@ def find_layout_or_member(source: Path) -> LayoutFile:
         try:
             return load_layout(source)
         except LayoutFileError as exc:
+            if source.is_dir():
+                raise LayoutFileError(
+                    f"{source}: is a directory, and no volume is mounted there; a volume that is "
+                    "not mounted is named by its layout file or a member"
+                ) from None
             raise LayoutFileError(f"{exc}; nor is it a member with a whole superblock") from None
     directories = dict.fromkeys([source.absolute().parent, source.resolve().parent, Path.cwd()])
     for directory in directories:
@@ -191,9 +196,12 @@ def find_layout_or_member(source: Path) -> LayoutFile:
 
 
 def _first_fault(error: ValidationError, path: Path, lines: dict[Key, int]) -> str:
-    """One line about the fault that stands first in the file."""
+    """One line about the fault that stands first in the file; what is missing stands nowhere.
+
+    So of a misspelt key its own name is told, not that the right one is missing.
+    """
     faults: list[Any] = error.errors(include_url=False)
-    fault = min(faults, key=lambda f: line_of(lines, f["loc"]) or 0)
+    fault = min(faults, key=lambda f: (f["type"] == "missing", line_of(lines, f["loc"]) or 0))
     line = line_of(lines, fault["loc"])
     place = f"{path}:{line}" if line else f"{path}"
     # Of dictionary keys pydantic says "[key]"; no reader needs to know.

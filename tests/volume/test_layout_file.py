@@ -100,6 +100,7 @@ def test_the_store_may_be_a_path_or_an_url(written, meant):
         ("unit = 4096", "unit = [1]", "volume.unit = [...]: a size is"),
         ("unit = 4096", "unit = 4096\nstripe = 1", ":4: volume.stripe = 1: unknown key; known "
          "here: name, unit, program, metadata, params"),
+        ("unit = 4096", "unti = 4096", ":3: volume.unti = 4096: unknown key; known here"),
         ("unit = 4096", "unit = 4096\nunit = 1", ":4: not TOML: Cannot overwrite a value"),
         ("unit = 4096", "unit = ", ":3: not TOML: Invalid value"),
         ("unit = 4096", 'unit = 4096\nmetadata = "postgresql://h/d"', "the metadata store is"),
@@ -172,6 +173,11 @@ def test_files_that_are_no_layouts(tmp_path, content, said):
         load_layout(path)
     assert str(path) in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_a_mountpoint_where_nothing_is_mounted_is_not_called_a_layout_file(tmp_path):
+    with pytest.raises(LayoutFileError, match="is a directory, and no volume is mounted there"):
+        find_layout_or_member(tmp_path)
 
 
 def test_absent_files_and_directories_are_named(tmp_path):
