@@ -135,7 +135,11 @@ class LayoutKeeper:
             if not stat.S_ISREG(inode.mode):
                 raise OSError(errno.EINVAL, "only directories and files have a layout")
             if self._core.store.space.extents(inode.ino, 0, FILE_END, 1):
-                raise OSError(errno.EBUSY, "the file has extents; a layout is for new ones")
+                raise OSError(
+                    errno.EBUSY,
+                    "the file has extents; set the layout of its directory, then move it there: "
+                    "iomapd migrate FILE",
+                )
 
     def _check_geometry(self, loaded: LoadedProgram, row: LayoutRecord) -> None:
         """Prove the program on a full extent of the layout, before any file depends on it."""
