@@ -50,7 +50,10 @@ def _private(directory: Path) -> Path:
             f"{directory}: cannot be made for what the server keeps: {error.strerror}"
         ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
-        raise MountError(f"{directory}: must be a directory of user {uid}, is not: remove it")
+        raise MountError(
+            f"{directory}: must be a directory of user {uid}, is not: move it away, or set "
+            "IOMAPD_RUNTIME_DIR to another"
+        )
     if stat.S_IMODE(found.st_mode) & 0o077:
         mode = stat.S_IMODE(found.st_mode)
         raise MountError(f"{directory}: mode is {mode:04o}, must be 0700: chmod 0700 {directory}")
