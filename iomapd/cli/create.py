@@ -21,6 +21,7 @@ def create(
     what: Annotated[
         list[Path],
         typer.Argument(
+            parser=console.untouched,
             metavar="LAYOUT.toml | MEMBER...",
             help="A layout file; or, with --unit, the files and block devices to stripe over.",
         ),

@@ -38,7 +38,12 @@ class FsckCommand(TyperCommand):
 
 
 def fsck(
-    where: Annotated[Path, typer.Argument(metavar="LAYOUT|MEMBER", help="Layout file or member.")],
+    where: Annotated[
+        Path,
+        typer.Argument(
+            parser=console.untouched, metavar="LAYOUT|MEMBER", help="Layout file or member."
+        ),
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON; sizes in bytes.")] = False,
 ) -> None:
     """Check a volume: members, store, names, space.  Changes nothing.

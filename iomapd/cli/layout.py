@@ -17,14 +17,16 @@ app = typer.Typer(
     help="Show or change how new files of a directory are striped.", rich_markup_mode=None
 )
 
-PathArgument = Annotated[
-    Path, typer.Argument(metavar="PATH", help="A directory or an empty file on a mounted volume.")
-]
+
+def _path(what: str) -> Any:
+    return typer.Argument(
+        parser=console.untouched, metavar="PATH", help=f"{what} on a mounted volume."
+    )
 
 
 @app.command("get")
 def get_layout(
-    path: PathArgument,
+    path: Annotated[Path, _path("A directory or file")],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the layout of a directory or file."""
@@ -39,7 +41,7 @@ def get_layout(
 
 @app.command("set")
 def set_layout(
-    path: PathArgument,
+    path: Annotated[Path, _path("A directory or an empty file")],
     unit: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Stripe unit, a multiple of 4KiB.")
     ] = None,

@@ -13,7 +13,12 @@ from iomapd.geometry.sizes import format_size
 
 
 def map_file(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file on a mounted volume.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            parser=console.untouched, metavar="FILE", help="A file on a mounted volume."
+        ),
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where the bytes of a file are.

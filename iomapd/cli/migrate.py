@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def migrate(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Files on a mounted volume.")
+        list[Path],
+        typer.Argument(
+            parser=console.untouched, metavar="FILE...", help="Files on a mounted volume."
+        ),
     ],
     step: Annotated[
         str | None,

@@ -16,7 +16,12 @@ from iomapd.cli.mount_options import parse_options
 
 
 def mount(
-    source: Annotated[Path, typer.Argument(metavar="LAYOUT|MEMBER", help="Layout file or member.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            parser=console.untouched, metavar="LAYOUT|MEMBER", help="Layout file or member."
+        ),
+    ],
     mountpoint: Annotated[
         Path,
         typer.Argument(parser=console.untouched, metavar="MOUNTPOINT", help="An empty directory."),

@@ -43,6 +43,23 @@ def test_the_version_is_said(run):
     assert run("--version") == (0, f"iomapd {__version__}\n", "")
 
 
+def test_closed_streams_are_no_internal_error():
+    command = f'"{sys.executable}" -m iomapd program list'
+    done = subprocess.run(
+        ["bash", "-c", f"{command} >&-; echo $?; {command} >&- 2>&-; echo $?"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n0\n", "")
+
+
+def test_a_file_that_may_not_be_read_is_no_wrong_command_line(run, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *arguments: False)
+    for command in ("map", "layout get", "migrate", "fsck"):
+        status, _, err = run(*command.split(), "/etc/passwd")
+        assert status in (1, 8)
+        assert "/etc/passwd" in err
+
+
 def test_nothing_at_all_gets_help(run):
     status, out, _ = run()
     assert status == 0
