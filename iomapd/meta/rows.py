@@ -180,7 +180,7 @@ class Rows:
 
 def unreadable(exc: Exception) -> StoreError:
     """Return the error for a store that SQLite cannot read."""
-    return StoreError(f"the metadata store cannot be read: {one_line(exc)}; iomapd fsck says more")
+    return StoreError(f"the metadata store cannot be read: {one_line(exc)}")
 
 
 def one_line(exc: object) -> str:

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from iomapd.cli.main import main
-from iomapd.errors import StoreBusyError, StoreMissingError
+from iomapd.errors import StoreBusyError, StoreError, StoreMissingError
 from iomapd.mapping.extent import Extent, Strip
 from iomapd.meta.check_space import _Runs
 from iomapd.meta.findings import shown_name
@@ -35,6 +35,16 @@ def test_nothing_is_written(layout):
     before = {p: p.read_bytes() for p in layout.path.parent.iterdir()}
     check_volume(layout)
     assert {p: p.read_bytes() for p in layout.path.parent.iterdir()} == before
+
+
+def test_a_store_that_cannot_be_read_does_not_send_the_reader_of_fsck_to_fsck(layout):
+    with layout.metadata.open("r+b") as store:
+        store.seek(100)
+        store.write(os.urandom(3 * 4096))
+    with pytest.raises(StoreError) as caught:
+        check_volume(layout)
+    assert str(layout.metadata) in str(caught.value)
+    assert "fsck" not in str(caught.value)
 
 
 # -- members
