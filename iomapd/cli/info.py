@@ -44,7 +44,8 @@ def _render(body: dict[str, Any]) -> Iterator[str]:
     else:
         yield "mounted  no"
     yield (
-        f"layout   unit {format_size(volume['unit'])} over {len(members)} members, "
+        f"layout   unit {format_size(volume['unit'])} over {len(members)} "
+        f"member{'s' * (len(members) > 1)}, "
         f"program {program['name']} (sha256 {program['sha256'][:12]})"
     )
     held = f", {format_size(space['held'])} held until durable" if space.get("held") else ""

@@ -71,7 +71,8 @@ def set_layout(
 
 
 def _render(path: Path, body: dict[str, Any]) -> str:
-    width = f"{body['width']} members" if body["width"] else "all members"
+    count = body["width"]
+    width = f"{count} member{'s' * (count > 1)}" if count else "all members"
     params = "".join(f", {name}={value}" for name, value in (body.get("params") or {}).items())
     whence = " (inherited)" if body.get("inherited") else ""
     return (
