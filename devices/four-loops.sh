@@ -34,6 +34,10 @@ up() {
     echo "iomapd create $directory/four-loops.toml"
 }
 
+is_served() {
+    ls -l /proc/[0-9]*/fd 2>/dev/null | grep -qF -- "-> $directory/four-loops.db"
+}
+
 down() {
     for i in 0 1 2 3; do
         # By the file, not by the link: the number may be somebody else's by now.
@@ -51,6 +55,12 @@ down() {
 directory=$(readlink -m "$2")
 case $1 in
     up) up ;;
-    down) down ;;
+    down)
+        if is_served; then
+            echo "$0: $directory: the volume is mounted; unmount it first" >&2
+            exit 1
+        fi
+        down
+        ;;
     *) usage ;;
 esac

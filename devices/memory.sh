@@ -28,6 +28,10 @@ up() {
     echo "iomapd create $directory/memory.toml"
 }
 
+is_served() {
+    ls -l /proc/[0-9]*/fd 2>/dev/null | grep -qF -- "-> $directory/memory.db"
+}
+
 down() {
     if [ -L "$directory/memory" ]; then
         place=$(readlink "$directory/memory")
@@ -44,6 +48,12 @@ down() {
 directory=$(readlink -m "$2")
 case $1 in
     up) up ;;
-    down) down ;;
+    down)
+        if is_served; then
+            echo "$0: $directory: the volume is mounted; unmount it first" >&2
+            exit 1
+        fi
+        down
+        ;;
     *) usage ;;
 esac

@@ -79,6 +79,10 @@ run() {
     exec "$@"
 }
 
+is_served() {
+    ls -l /proc/[0-9]*/fd 2>/dev/null | grep -qF -- "-> $directory/throttled-loops.db"
+}
+
 down() {
     for i in 0 1 2 3; do
         # By the file, not by the link: the number may be somebody else's by now.
@@ -104,5 +108,11 @@ cgroup=$(version)
 case $action in
     up) up "${1:-100}" ;;
     run) [ $# -ge 1 ] || usage; run "$@" ;;
-    down) down ;;
+    down)
+        if is_served; then
+            echo "$0: $directory: the volume is mounted; unmount it first" >&2
+            exit 1
+        fi
+        down
+        ;;
 esac

@@ -67,6 +67,18 @@ def test_unequal_members_are_unequal():
     assert len(set(sizes)) > 2
 
 
+def test_a_recipe_does_not_take_away_what_a_server_has_open(tmp_path):
+    home = tmp_path / "home"
+    assert run("memory.sh", "up", home).returncode == 0
+    with (home / "memory.db").open("w"):
+        done = run("memory.sh", "down", home)
+        assert done.returncode == 1
+        assert "is mounted; unmount it first" in done.stderr
+        assert (home / "memory.db").exists()
+    assert run("memory.sh", "down", home).returncode == 0
+    assert not home.exists()
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_recipes_say_how_they_are_used(path, tmp_path):
     for arguments in ([], ["sideways", tmp_path]):
