@@ -23,11 +23,12 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iomapd.abi.mountinfo import MountEntry, find_mount
 from iomapd.errors import MountError
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from iomapd.abi.mountinfo import MountEntry
 
 
 def runtime_dir() -> Path:
@@ -79,21 +80,6 @@ def socket_name(device: tuple[int, int]) -> str:
     """Return the file name of the admin socket of the mount with this (major, minor)."""
     major, minor = device
     return f"{major}-{minor}.sock"
-
-
-def socket_path(mountpoint: Path) -> Path:
-    """Return the admin socket of what is mounted on *mountpoint*.
-
-    The mount itself is not touched.  The socket need not exist: a mount that
-    is just starting, or whose server died, has none.
-
-    Raises:
-        MountError: nothing is mounted there.
-    """
-    entry = find_mount(mountpoint)
-    if entry is None:
-        raise MountError(f"{mountpoint}: nothing is mounted there")
-    return socket_of_mount(entry)
 
 
 def socket_of_mount(entry: MountEntry) -> Path:

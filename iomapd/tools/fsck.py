@@ -29,11 +29,11 @@ from iomapd.meta.scan import Scan
 from iomapd.meta.store import Store
 from iomapd.tools.admin import request_mount
 from iomapd.tools.fsck_maps import check_maps
-from iomapd.tools.info import examine_member, mount_of_volume
+from iomapd.tools.info import examine_member, mount_of_layout
 from iomapd.volume.authority import refuse_contradiction
 from iomapd.volume.expectation import Expectation
 from iomapd.volume.identity import MemberIdentity
-from iomapd.volume.search import find_moved, peek
+from iomapd.volume.search import find_moved
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -123,8 +123,7 @@ def _readable_store(layout: LayoutFile) -> Iterator[tuple[Store, bool]]:
     try:
         store = Store.open(layout.metadata, read_only=True)
     except StoreBusyError:
-        uuids = {sb.volume for spec in layout.members if (sb := peek(spec.path.resolve()))}
-        server = mount_of_volume(uuids)
+        server = mount_of_layout(layout)
         if server is None:
             raise
         with TemporaryDirectory(prefix="iomapd-fsck-") as directory:

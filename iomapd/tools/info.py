@@ -28,7 +28,6 @@ from iomapd.volume.search import find_moved, peek
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from iomapd.abi.mountinfo import MountEntry
     from iomapd.meta.records import MemberRecord
@@ -59,7 +58,7 @@ def volume_info(where: Path) -> dict[str, Any]:
     if entry is not None:
         return request_mount(entry, "info")
     layout = find_layout_or_member(where)
-    if (server := _mount_of_layout(layout)) is not None:
+    if (server := mount_of_layout(layout)) is not None:
         return request_mount(server, "info")
     try:
         with closing(Store.open(layout.metadata, read_only=True)) as store:
@@ -74,20 +73,15 @@ def mount_of(where: Path) -> MountEntry | None:
     Raises:
         LayoutFileError: neither a layout file nor a member that one lists.
     """
-    return _mount_of_layout(find_layout_or_member(where))
+    return mount_of_layout(find_layout_or_member(where))
 
 
-def _mount_of_layout(layout: LayoutFile) -> MountEntry | None:
-    uuids = {sb.volume for spec in layout.members if (sb := peek(spec.path.resolve()))}
-    return mount_of_volume(uuids)
-
-
-def mount_of_volume(uuids: set[UUID]) -> MountEntry | None:
-    """Return the mount that serves one of these volumes, or None."""
-    wanted = {str(uuid) for uuid in uuids}
+def mount_of_layout(layout: LayoutFile) -> MountEntry | None:
+    """Return the mount that serves the members of *layout*, or None."""
+    uuids = {str(sb.volume) for spec in layout.members if (sb := peek(spec.path.resolve()))}
     for entry in served_mounts():
         try:
-            if request_mount(entry, "info", timeout=5.0).get("uuid") in wanted:
+            if request_mount(entry, "info", timeout=5.0).get("uuid") in uuids:
                 return entry
         except MountError:
             continue  # a server on its way out, or somebody else's socket

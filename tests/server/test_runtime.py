@@ -66,8 +66,3 @@ def test_a_mount_of_another_user_is_looked_for_where_that_user_keeps_it(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert runtime.socket_of_mount(entry(uid=0)) == Path("/run/iomapd/0-57.sock")
     assert runtime.socket_of_mount(entry(uid=1234)) == Path("/tmp/iomapd-1234/0-57.sock")
-
-
-def test_nothing_mounted_is_said(tmp_path):
-    with pytest.raises(MountError, match="nothing is mounted there"):
-        runtime.socket_path(tmp_path)
