@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iomapd.cli import console
+from iomapd.errors import UsageError
 
 if TYPE_CHECKING:
     from iomapd.tools.bench import BenchReport, PointResult
@@ -52,6 +53,10 @@ def bench(
     from iomapd.tools.bench import FULL, QUICK, Settings, run_bench
     from iomapd.tools.chart import draw_chart, require_matplotlib
 
+    for option, path in (("--output", output), ("--chart", chart)):
+        # A minute and a half of measuring is a long way to find that out.
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{option} {path}: No such directory")
     if chart is not None:
         require_matplotlib()
     settings = Settings(QUICK if quick else FULL, rounds, seconds, parse_size(size, "--size"))

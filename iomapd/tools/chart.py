@@ -52,7 +52,7 @@ def draw_chart(report: BenchReport, path: Path) -> None:
     axes.set_xlabel("GiB/s")
     axes.set_title(_title(report), fontsize=10)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, format="png", dpi=150)
 
 
 def _title(report: BenchReport) -> str:

@@ -80,6 +80,7 @@ def test_nothing_at_all_gets_help(run):
         (["layout", "set", "/", "--param", "x"], "--param x: must be NAME=INTEGER"),
         (["layout", "set", "/", "--unit", "64QB"], "--unit = 64QB: a size is"),
         (["bench", "/", "--size", "lots"], "--size = lots: a size is"),
+        (["bench", "/", "--output", "/nowhere/x"], "--output /nowhere/x: No such directory"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_status_2(run, arguments, words):
