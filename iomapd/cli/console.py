@@ -117,4 +117,5 @@ def progress_bar() -> Iterator[Progress]:
 def end_in_order() -> None:
     """Take SIGTERM and SIGHUP for Ctrl-C: being told to end is no reason to leave things behind."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup(1) means it
+            signal.signal(number, signal.default_int_handler)

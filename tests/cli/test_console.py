@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Tables line up, colours and progress appear on terminals alone."""
 
+import signal
 import sys
 
 from iomapd.cli import console
@@ -33,3 +34,12 @@ def test_progress_says_nothing_to_a_pipe(capsys):
     with console.progress_bar() as report:
         report("writing", 1, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_nohup_ignores_stays_ignored(monkeypatch):
+    set_to = {}
+    handlers = {signal.SIGHUP: signal.SIG_IGN, signal.SIGTERM: signal.SIG_DFL}
+    monkeypatch.setattr(console.signal, "getsignal", handlers.get)
+    monkeypatch.setattr(console.signal, "signal", set_to.__setitem__)
+    console.end_in_order()
+    assert set_to == {signal.SIGTERM: signal.default_int_handler}
