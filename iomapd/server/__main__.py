@@ -9,14 +9,21 @@ forked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.errors import IomapdError
 from iomapd.server.config import MountRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOG_MAX: Final = 4 << 20
+"""Bytes of a log that the next mount goes on with; a longer one is set aside."""
 
 
 def main() -> int:
@@ -58,7 +65,16 @@ def main() -> int:
     return 0
 
 
+def _set_aside(log: Path) -> None:
+    """Begin *log* anew when it has become long; what was in it is kept once, as ``.1``."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_MAX:
+            log.replace(f"{log}.1")
+
+
 def _detach(request: MountRequest) -> None:
+    if request.log is not None:
+        _set_aside(request.log)
     logging.basicConfig(
         filename=request.log,
         level=logging.INFO,

@@ -33,6 +33,7 @@ from pydantic import ValidationError
 from iomapd.errors import LayoutFileError
 from iomapd.geometry.sizes import format_size, parse_size
 from iomapd.volume.layout_model import IoMode, LayoutTables, broken_rule, shown
+from iomapd.volume.opening import without_waiting
 from iomapd.volume.search import peek
 from iomapd.volume.toml_lines import Key, key_lines, line_of
 
@@ -93,7 +94,7 @@ def load_layout(path: Path) -> LayoutFile:
         LayoutFileError: one line naming file, line, key, value and rule.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=without_waiting) as file:
             raw = file.read(SIZE_MAX + 1)
     except OSError as exc:
         raise LayoutFileError(f"{path}: layout file: {exc.strerror}") from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import ProgramError
 from iomapd.volume.layout_model import NR_PARAMS_MAX
+from iomapd.volume.opening import without_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ def read_program(program: str, base: Path, shipped: Path) -> ProgramSource:
     """
     path = program_path(program, base, shipped)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=without_waiting) as file:
             raw = file.read(SOURCE_MAX + 1)
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in shipped.glob("*.py"))) or "none"

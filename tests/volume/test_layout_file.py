@@ -187,6 +187,12 @@ def test_absent_files_and_directories_are_named(tmp_path):
         load_layout(tmp_path)
 
 
+def test_a_fifo_that_nobody_writes_to_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(LayoutFileError, match="volume is missing"):
+        load_layout(tmp_path / "fifo")
+
+
 def test_places_are_file_and_line(tmp_path):
     layout = parse_layout(GOOD, WHERE)
     assert layout.place("volume", "unit") == f"{WHERE}:3"
