@@ -164,7 +164,7 @@ class _Collected:
             words = death or "was not examined to the end"
             self.stages.append(Stage(self.running, FAIL, f"{file}:1: the program {words}"))
             refused = True
-        known = {key: tuple(facts.get(key, ())) for key in ("params", "counters")}
+        known = {key: tuple(facts.get(key, ())) for key in ("params", "counters", "hints")}
         admission = Admission(
             name,
             hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest(),

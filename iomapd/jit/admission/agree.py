@@ -92,6 +92,8 @@ class _Entry:
         self._ctx = (ctypes.c_int64 * NR_WORDS).from_address(self._region.addr)
         order, outputs = (CTX_WORDS, CTX_OUT) if name == BEGIN else (END_WORDS, END_OUT)
         self._names = order
+        if name == BEGIN:
+            outputs |= program.hints
         self._outputs = [order.index(word) for word in order if word in outputs]
 
     def is_asked_in_kernel(self, words: list[int]) -> bool:

@@ -19,7 +19,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from iomapd.abi.program import BEGIN
+from iomapd.abi.program import BEGIN, HINT_WORDS
 from iomapd.errors import ProgramError
 from iomapd.jit.admission.agree import agree
 from iomapd.jit.admission.bounded import step_bound
@@ -88,10 +88,12 @@ class Examiner:
         self.facts |= {
             "params": program.params,
             "counters": program.counters,
+            "hints": [name for name in HINT_WORDS if name in program.hints],
             "uses_seed": program.uses_seed,
         }
         functions = _count(len(program.functions), "function")
-        self._pass(f"{_count(program.statements, 'statement')} in {functions}")
+        hints = ", with hints" if program.hints else ""
+        self._pass(f"{_count(program.statements, 'statement')} in {functions}{hints}")
         return program
 
     def _compile(self, program: ParsedProgram) -> Compiled:

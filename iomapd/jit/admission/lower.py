@@ -27,7 +27,16 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi import FALLBACK
-from iomapd.abi.program import BEGIN, CTX_OUT, CTX_WORDS, END_C0, ENTRIES, NR_COUNTERS, WORD
+from iomapd.abi.program import (
+    BEGIN,
+    CTX_HINTS,
+    CTX_OUT,
+    CTX_WORDS,
+    END_C0,
+    ENTRIES,
+    NR_COUNTERS,
+    WORD,
+)
 from iomapd.jit.admission.flow import parts_of
 from iomapd.jit.admission.rules import INT_MIN
 from iomapd.jit.admission.tree import (
@@ -119,15 +128,19 @@ class _Lowering:
             parameters = ", ".join(f"v_{name}" for name in function.parameters)
             return f"def f_{function.name}({parameters}):  # {function.line}\n{body}"
         loads = [f"i_{name} = load64(ctx + {word * WORD})" for word, name in self._inputs.items()]
-        # Counters count from zero; the answers of iomap_begin are set before they are stored.
-        zeros = [f"o_{name} = 0" for name in self._outputs.values() if self._is_end]
+        # Counters count from zero, and what a path does not hint at is zero; the answers of
+        # iomap_begin are set before they are stored.
+        zeros = [f"o_{name} = 0" for word, name in self._outputs.items() if self._is_zeroed(word)]
         head = "".join(f"{_INDENT}{line}\n" for line in loads + zeros)
         return f"def {function.name}(ctx):  # {function.line}\n{head}{body}"
 
     def _is_output(self, word: int) -> bool:
         if self._is_end:
             return 0 <= word - END_C0 // WORD < NR_COUNTERS
-        return CTX_WORDS[word] in CTX_OUT
+        return CTX_WORDS[word] in CTX_OUT | CTX_HINTS
+
+    def _is_zeroed(self, word: int) -> bool:
+        return self._is_end or CTX_WORDS[word] in CTX_HINTS
 
     def _indented(self, block: Block) -> str:
         lines = [line for statement in block for line in self._statement(statement)]

@@ -23,6 +23,7 @@ from typing import Final
 from iomapd.abi import HANDLED
 from iomapd.abi.program import (
     BEGIN,
+    CTX_HINTS,
     CTX_WORDS,
     END_WORDS,
     ENDS,
@@ -129,7 +130,8 @@ def _check_import(node: ast.ImportFrom, scope: Scope) -> None:
 
 def _name_list(node: ast.Assign, which: str, scope: Scope) -> None:
     limit = _LISTS[which]
-    taken = {*CTX_WORDS, *END_WORDS, *scope.params, *scope.counters}
+    # A name that is older than hints stays what it was: a parameter.
+    taken = {*CTX_WORDS, *END_WORDS} - CTX_HINTS | {*scope.params, *scope.counters}
     if (which == "PARAMS" and scope.params) or (which == "COUNTERS" and scope.counters):
         scope.refuse(node, f"{which} is defined twice")
     elements = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
@@ -171,6 +173,7 @@ class _Functions:
             name, self._scope.file, text, doc, self._scope.params, self._scope.counters,
             ordered, self._statements,
             frozenset(begin.used & {field.name for field in begin.inputs.values()}),
+            frozenset(begin.used & CTX_HINTS & begin.outputs.keys()),
         )  # fmt: skip
 
     def _function(self, node: ast.FunctionDef) -> Function:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from iomapd.abi.program import (
     BEGIN,
+    CTX_HINTS,
     CTX_OUT,
     CTX_WORDS,
     END_OUT,
@@ -92,9 +93,9 @@ def fields_of(scope: Scope, function: str) -> tuple[dict[str, Field], dict[str, 
     """Return ``(inputs, outputs)``: the fields of ctx in the entry *function*, by name.
 
     A parameter or counter goes by its word (p0, c0) and by the name that the program gave it;
-    those without a name do not exist.
+    those without a name do not exist.  A parameter with the name of a hint hides the hint.
     """
-    words, answers = (CTX_WORDS, CTX_OUT) if function == BEGIN else (END_WORDS, END_OUT)
+    words, answers = (CTX_WORDS, CTX_OUT | CTX_HINTS) if function == BEGIN else (END_WORDS, END_OUT)
     named = dict(zip(_PARAM_WORDS, scope.params, strict=False))
     named |= dict(zip(_COUNTER_WORDS, scope.counters, strict=False))
     inputs: dict[str, Field] = {}
@@ -102,7 +103,8 @@ def fields_of(scope: Scope, function: str) -> tuple[dict[str, Field], dict[str, 
     for index, word in enumerate(words):
         table = outputs if word in answers else inputs
         if word not in _NAMED_WORDS:
-            table[word] = Field(word, index)
+            if word not in inputs:
+                table[word] = Field(word, index)
         elif word in named:
             table[word] = table[named[word]] = Field(named[word], index)
     return inputs, outputs

@@ -205,6 +205,7 @@ class ParsedProgram:
         functions: by name, callees before callers.
         statements: how many there are.
         fields: inputs of ctx that `iomap_begin` reads, by name.
+        hints: hints that it leaves, by name.
     """
 
     name: str
@@ -216,6 +217,7 @@ class ParsedProgram:
     functions: dict[str, Function]
     statements: int
     fields: frozenset[str] = field(default=frozenset())
+    hints: frozenset[str] = field(default=frozenset())
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Admission:
         stages: those that ran, in order; the last one failed unless accepted.
         params: names of its parameters.
         counters: names of its counters.
+        hints: names of the hints that it leaves.
         uses_seed: the map may differ between files.
         step_bound: most steps of one answer; 0 when unknown.
         prefix: the first k rows of a file lie in the first k units of every strip, whatever
@@ -52,6 +53,7 @@ class Admission:
     stages: tuple[Stage, ...]
     params: tuple[str, ...] = ()
     counters: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
     uses_seed: bool = False
     step_bound: int = 0
     prefix: bool | None = None
@@ -93,5 +95,5 @@ def verdict_from_bytes(data: bytes, name: str) -> Admission:
     """
     body = json.loads(data)
     stages = tuple(Stage(**stage) for stage in body.pop("stages"))
-    body |= {"name": name, "params": tuple(body["params"]), "counters": tuple(body["counters"])}
+    body |= {key: tuple(body[key]) for key in ("params", "counters", "hints")} | {"name": name}
     return Admission(stages=stages, **body)
