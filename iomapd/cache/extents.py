@@ -137,6 +137,11 @@ class RecordCache(Generic[R]):
         fork = self._forks.get(ino)
         return fork.records.between(start, end) if fork is not None else []
 
+    def reach(self, ino: int, pos: int, limit: int) -> int:
+        """Return how far from *pos* on everything is known, by *limit* records at most."""
+        fork = self._forks.get(ino)
+        return fork.records.reach(pos, limit) if fork is not None else pos
+
     def cookie(self, ino: int) -> int:
         """Return the validity cookie: it changes with every change of *ino*'s records."""
         fork = self._forks.get(ino)

@@ -20,6 +20,7 @@ from iomapd.cache.inodes import InodeTable
 from iomapd.cache.table import SharedTable
 from iomapd.control.ends import Ends
 from iomapd.control.freespace import Doubts, rebuild
+from iomapd.control.hints import HintFollower
 from iomapd.control.mappers import CachedMapper, StripedMapper, UpcallMapper
 from iomapd.control.marks import Marks
 from iomapd.control.member_io import MemberIO
@@ -88,7 +89,7 @@ class Core:
         space: free space; problems: sentences about extents that overlap.
         slow: range look-ups; maker: makes extents; io: member I/O.
         programs: mapping programs; strategy: its name; mapper: the strategy, see `mappers`;
-            upcalls: answers single mappings.
+            upcalls: answers single mappings; hints: follows those of programs.
         ends: tells programs how requests ended.
         read_only: nothing may be written.
         unflushed: inodes whose committed changes may still be lost with the store's log.
@@ -130,6 +131,9 @@ class Core:
         self.engine = MapEngine()
         self.ends = Ends(self.programs, self.slow)
         self.upcalls = UpcallMapper(self.slow, self.engine, self.data_size_of)
+        self.hints = HintFollower(
+            self.programs, self.engine, self.places, self.publisher.drop_places
+        )
         self.strategy = mapper
         self.mapper = self._mapper(mapper)
         self.maker = Maker(self.space, [m.id for m in self.members], self.programs)
@@ -140,7 +144,7 @@ class Core:
             return StripedMapper(self.slow, self.engine)
         if name == "upcall":
             return self.upcalls
-        return CachedMapper(self.upcalls, self.places)
+        return CachedMapper(self.upcalls, self.places, self.hints)
 
     def inode(self, ino: int) -> Inode:
         """Return the inode.

@@ -85,7 +85,4 @@ class Ends:
 
     def describe(self) -> dict[str, dict[str, int]]:
         """Return the counters by program name, with the digest's start, and counter name."""
-        return {
-            f"{self._programs.rows[number].name}@{self._programs.rows[number].sha256[:12]}": dict(c)
-            for number, c in self.counters.items()
-        }
+        return {self._programs.label(number): dict(c) for number, c in self.counters.items()}

@@ -2,7 +2,7 @@
 """The four ways to answer "where are these bytes?": same data, same answers.
 
     upcall    every member-level mapping is asked of the slow path, one by one
-    cache     member-level mappings are kept; a miss asks the slow path
+    cache     member-level mappings are kept; a miss asks the slow path, and follows hints
     record    extents are kept; the built-in raid0 formula maps inside them
     program   extents are kept; the layout's compiled program maps inside them
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from iomapd.abi.mapping import Mapping, MappingType
 from iomapd.abi.units import BLOCK
 from iomapd.cache.extents import PlaceCache, Placed
+from iomapd.control.hints import Origin
 from iomapd.errors import BadMappingError
 from iomapd.geometry.ranges import round_down, round_up
 from iomapd.mapping.contract import check_answer
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from iomapd.cache.extents import Known
+    from iomapd.control.hints import HintFollower
     from iomapd.control.slowpath import SlowPath
-    from iomapd.dataplane.engine import EncodedExtent, MapEngine, Piece
+    from iomapd.dataplane.engine import EncodedExtent, Hints, MapEngine, Piece
+    from iomapd.geometry.ranges import Range
 
 STRATEGIES: Final = ("program", "record", "cache", "upcall")
 
@@ -100,49 +103,67 @@ class UpcallMapper:
             ino: the inode.
             pos: file position, bytes, block aligned.
         """
+        return self.answer(self.look_up(ino, pos), pos)[0]
+
+    def look_up(self, ino: int, pos: int) -> Origin:
+        """Find out in the store who answers a mapping request.
+
+        Raises:
+            BadMappingError: there is no extent at *pos*.
+        """
         self.counters.upcalls += 1
         extent = self._slow.look_up(ino, pos)
         if extent is None:
             raise BadMappingError(f"inode {ino}: written block at {pos} has no extent")
-        words = self._slow.encode(extent)
-        ((member, addr, start, end),) = self._engine.pieces(words, pos, extent.end, limit=1)
+        return Origin(extent, self._slow.encode(extent))
+
+    def answer(self, origin: Origin, pos: int) -> tuple[Mapping, Hints]:
+        """Ask the program and check the mapping; the hints beside it are not checked.
+
+        Raises:
+            BadMappingError: the answer breaks the contract.
+        """
+        extent = origin.extent
+        (member, addr, start, end), hints = self._engine.ask(origin.words, pos, extent.end)
         mapping = Mapping(start, end - start, addr, MappingType.MAPPED, 0, member)
         home = next(s for s in extent.strips if s.member == member)
         strip = (member, home.addr, home.addr + extent.strip_alloc)
         check_answer(mapping, pos, strip, self._data_size_of)
-        return mapping
+        return mapping, hints
 
 
 class CachedMapper:
-    """``cache``: member-level mappings upserted on a miss, for all of the missing request."""
+    """``cache``: member-level mappings upserted on a miss, and what programs hint at."""
 
-    def __init__(self, upcalls: UpcallMapper, cache: PlaceCache) -> None:
+    def __init__(self, upcalls: UpcallMapper, cache: PlaceCache, hints: HintFollower) -> None:
         self.counters = MapperCounters()
         self._upcalls = upcalls
         self._cache = cache
+        self._hints = hints
 
     def pieces(self, ino: int, start: int, end: int) -> Iterator[Piece]:
         """See `Mapper.pieces`."""
         self.counters.requests += 1
+        needed = round_down(start, BLOCK), round_up(end, BLOCK)
         pos = start
         while pos < end:
             placed = self._cache.find(ino, pos)
             if placed is None:
-                self._fill(ino, round_down(pos, BLOCK), round_up(end, BLOCK))
-                continue
+                placed = self._fill(ino, round_down(pos, BLOCK), needed)
             stop = min(end, placed.end)
             self.counters.pieces += 1
             yield placed.member, placed.addr + pos - placed.offset, pos, stop
             pos = stop
 
-    def _fill(self, ino: int, pos: int, end: int) -> None:
-        while pos < end:
-            self.counters.upcalls += 1
-            mapping = self._upcalls.ask(ino, pos)
-            self._cache.upsert(
-                ino, Placed(mapping.offset, mapping.end, mapping.member, mapping.addr)
-            )
-            pos = mapping.end
+    def _fill(self, ino: int, pos: int, needed: Range) -> Placed:
+        self.counters.upcalls += 1
+        origin = self._upcalls.look_up(ino, pos)
+        mapping, hints = self._upcalls.answer(origin, pos)
+        placed = Placed(mapping.offset, mapping.end, mapping.member, mapping.addr)
+        self._cache.upsert(ino, placed)
+        if any(hints):
+            self._hints.follow(origin, hints, needed)
+        return placed
 
 
 def present(ino: int, pos: int, known: Known) -> EncodedExtent:

@@ -288,6 +288,11 @@ class Programs:
 
     # -- for people
 
+    def label(self, number: int) -> str:
+        """Return what statistics call a program, by its row: name and start of its digest."""
+        row = self.rows[number]
+        return f"{row.name}@{row.sha256[:12]}"
+
     def describe(self) -> list[dict[str, Any]]:
         """Return the programs as ``info --json`` shows them."""
         return [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from iomapd.cache.compiled import helpers
 from iomapd.cache.entry import COOKIE, EXTENTS, PLACES
+from iomapd.control.hints import FOLLOWED
 from iomapd.control.places import PLACES_PUBLISHED, PlaceTable
 
 if TYPE_CHECKING:
@@ -101,13 +102,23 @@ class Publisher:
             inode.words[COOKIE // 8] = self._shared.new_cookie()
 
     def publish_places(self, inode: Inode, places: PlaceCache, start: int, end: int) -> None:
-        """Publish the member-level records of ``[start, end)`` (bytes), and what was shown."""
+        """Publish the member-level records of ``[start, end)`` (bytes), and what was shown.
+
+        Records that adjoin them, which hints have left there, go with them.
+        """
+        end = places.reach(inode.ino, end, FOLLOWED)
         known = self._shown.get((inode.ino, PLACES))
         fresh = places.between(inode.ino, start, end)
         if isinstance(known, PlaceTable) and known.append(fresh):
             return
         table = PlaceTable(places.around(inode.ino, start, PLACES_PUBLISHED))
         self._replace(inode, PLACES, table, table.addr)
+
+    def drop_places(self, ino: int) -> None:
+        """Show lanes no member-level record of *ino*, so that they miss what was dropped."""
+        inode = self._table.get(ino) if (ino, PLACES) in self._shown else None
+        if inode is not None:
+            self._replace(inode, PLACES, None, 0)
 
     def _replace(self, inode: Inode, field: int, block: object, addr: int) -> None:
         before = self._shown.pop((inode.ino, field), None)

@@ -185,7 +185,11 @@ def statistics(core: Core, points: Points) -> dict[str, Any]:
         "slow_path": {"lookups": core.slow.lookups},
         "mapper": asdict(core.mapper.counters),
         "answers": asdict(core.engine.counters),
-        "programs": {**asdict(core.programs.counters), "counters": core.ends.describe()},
+        "programs": {
+            **asdict(core.programs.counters),
+            "counters": core.ends.describe(),
+            "hints": core.hints.describe(),
+        },
         "points": asdict(points.counters),
         "members": [
             {

@@ -7,11 +7,19 @@ Compiled where this machine can, interpreted otherwise: slower, same answers.
 from __future__ import annotations
 
 import logging
+import struct
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from iomapd.abi.program import CTX_SIZE, NR_PARAMS, WORD
+from iomapd.abi.program import (
+    CTX_FIRST_HINT,
+    CTX_SIZE,
+    HINT_WORDS,
+    HINTS_SIZE,
+    NR_PARAMS,
+    WORD,
+)
 from iomapd.dataplane.find import FRESH, MARKS, PIECE_SIZE, REASONS, map_range
 from iomapd.errors import BadMappingError
 from iomapd.jit.sources import CompileError
@@ -29,6 +37,25 @@ ROOM: Final = 512  # pieces per call: 1 MiB in 4 KiB units is 256
 
 Piece = tuple[int, int, int, int]
 """``(member id, addr, start, end)``: where file positions ``[start, end)`` lie."""
+
+
+_HINTS: Final = struct.Struct(f"<{len(HINT_WORDS)}q")
+_NO_HINTS: Final = bytes(HINTS_SIZE)
+
+
+class Hints(NamedTuple):
+    """What a program left beside its answer, unchecked: any 64 bits; see `abi.program`."""
+
+    upsert_pos: int
+    upsert_length: int
+    upsert_strip: int
+    upsert_addr: int
+    invalidate_pos: int
+    invalidate_length: int
+
+
+assert Hints._fields == HINT_WORDS
+assert _HINTS.size == HINTS_SIZE
 
 
 @dataclass(slots=True)
@@ -113,6 +140,17 @@ class MapEngine:
         setattr(self.counters, extent.answered_by, answered + count)
         flat = self._out[: 4 * count].tolist()
         return list(zip(flat[0::4], flat[1::4], flat[2::4], flat[3::4], strict=True))
+
+    def ask(self, extent: EncodedExtent, pos: int, end: int) -> tuple[Piece, Hints]:
+        """Ask for the first piece of ``[pos, end)``; return the hints left beside it, too.
+
+        Raises:
+            BadMappingError: as `pieces`.
+        """
+        # Whatever was asked before may have left its own.
+        self._ctx.write(CTX_FIRST_HINT, _NO_HINTS)
+        (piece,) = self.pieces(extent, pos, end, limit=1)
+        return piece, Hints(*_HINTS.unpack(self._ctx.read(CTX_FIRST_HINT, HINTS_SIZE)))
 
 
 def _compiled() -> Callable[..., int]:

@@ -71,6 +71,15 @@ class OrderedRecords(Generic[R]):
             low += 1
         return self._records[low : bisect_left(self._offsets, end)]
 
+    def reach(self, pos: int, limit: int) -> int:
+        """Return where the first gap from *pos* on begins, looking at *limit* records at most."""
+        first = max(0, bisect_right(self._offsets, pos) - 1)
+        for record in self._records[first : first + limit]:
+            if record.offset > pos:
+                break
+            pos = max(pos, record.end)
+        return pos
+
     def upsert(self, record: R) -> None:
         """Insert *record*, replacing whatever it overlaps, and coalesce."""
         index = self._carve(record.offset, record.end)
