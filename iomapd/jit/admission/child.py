@@ -23,6 +23,7 @@ from iomapd.abi.program import BEGIN, HINT_WORDS
 from iomapd.errors import ProgramError
 from iomapd.jit.admission.agree import agree
 from iomapd.jit.admission.bounded import step_bound
+from iomapd.jit.admission.judge_hints import judge_hints
 from iomapd.jit.admission.limits import MEMORY, apply_limits
 from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.prove import prove
@@ -149,7 +150,11 @@ class Examiner:
         if params or not program.params:
             # What holds for parameters that were guessed may not hold for others.
             self.facts |= {"prefix": found.prefix, "is_raid0": found.raid0}
-        self._pass(_words(found, program.params))
+        words = _words(found, program.params)
+        if program.hints:
+            judged = judge_hints(address, found.params)
+            words += f"; {judged.true} of {judged.upserts} hinted upserts are true"
+        self._pass(words)
 
     def _begin(self, stage: str) -> None:
         self._stage = stage

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Hints in the language: words that may be set, beside an answer, and read after that."""
 
-import ctypes
 import struct
 
 import pytest
@@ -12,10 +11,11 @@ from iomapd.errors import ProgramError
 from iomapd.jit import machine
 from iomapd.jit.admission import admit, interpret, parse_program
 from iomapd.jit.admission.agree import agree
+from iomapd.jit.admission.judge_hints import judge_hints
 from iomapd.jit.admission.lower import functions_of, lower
-from iomapd.native.calls import ENTRY
 from iomapd.native.region import Region
 from tests.jit.admission.sources import RAID0
+from tests.jit.admission.test_agree import entry_of
 
 AHEAD = RAID0.replace(
     "    return HANDLED",
@@ -106,15 +106,10 @@ def test_ends_have_no_hints(name):
 
 
 def test_executions_that_hint_otherwise_do_not_agree():
-    other = interpret(parse(AHEAD.replace("ctx.strip + 1", "ctx.strip + 2")))
-
-    def called(address):
-        return other((ctypes.c_int64 * NR_WORDS).from_address(address))
-
-    entry = ENTRY(called)
-    address = ctypes.cast(entry, ctypes.c_void_p).value
+    keep, address = entry_of(AHEAD.replace("ctx.strip + 1", "ctx.strip + 2"))
     with pytest.raises(ProgramError, match=r"iomap_begin answers .* interpreted and .* compiled"):
         agree(parse(AHEAD), {"iomap_begin": address}, 20)
+    assert keep
 
 
 @pytest.mark.slow
@@ -124,7 +119,29 @@ def test_a_program_with_hints_passes_every_stage():
     assert found.hints == (*HINT_WORDS[:4], "invalidate_length")
     assert found.stages[0].detail.endswith("with hints")
     assert found.is_raid0, "hints are no part of the map"
+    assert found.stages[-1].detail.endswith("; 176 of 176 hinted upserts are true")
     assert {stage.status for stage in found.stages} <= {"pass", "skip"}
+
+
+LIES = {
+    "ctx.upsert_strip = (ctx.strip + 1)": "ctx.upsert_strip = (ctx.strip + 2)",
+    "ctx.upsert_pos = ": "ctx.upsert_pos = 1 + ",
+    "ctx.upsert_addr = ": "ctx.upsert_addr = 4096 + ",
+    "ctx.upsert_length = ": "ctx.upsert_length = 2 * ",
+    "ctx.upsert_length = ctx.unit": "ctx.upsert_length = -4096",
+    "ctx.upsert_pos = ctx.pos": "ctx.upsert_pos = -ctx.unit",
+}
+
+
+@pytest.mark.parametrize("was", LIES)
+def test_hints_are_judged_against_the_map(was):
+    source = AHEAD.replace(was, LIES[was])
+    assert source != AHEAD
+    keep, address = entry_of(source)
+    judged = judge_hints(address, ())
+    assert keep
+    assert judged.upserts == 176
+    assert judged.true <= 16, "no more than by chance"
 
 
 @pytest.mark.slow
