@@ -50,6 +50,9 @@ def raid0(geometry):
     return deal(range(geometry.rows * geometry.nr_strips), geometry.nr_strips)
 
 
+readahead = raid0
+
+
 def linear(geometry):
     units = list(range(geometry.rows * geometry.nr_strips))
     strips = []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iomapd.abi import HANDLED
-from iomapd.abi.program import CTX_IN, CTX_OUT, CTX_WORDS, NR_WORDS
+from iomapd.abi.program import CTX_HINTS, CTX_IN, CTX_OUT, CTX_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.abi.units import BLOCK
 from iomapd.jit.admission import interpret, parse_program
@@ -18,7 +18,7 @@ from tests.programs.references import Geometry
 
 KIB = 1 << 10
 MIB = 1 << 20
-PREFIX = {"raid0", "rotated", "declustered", "xor_interleave"}
+PREFIX = {"raid0", "readahead", "rotated", "declustered", "xor_interleave"}
 FIXED = {"linear", "interleave", "reverse", "ceph"}
 FILES = {path.stem: path for path in sorted(shipped_dir("programs").glob("*.py"))}
 MODULES = {name: runpy.run_path(str(path)) for name, path in FILES.items()}
@@ -37,7 +37,7 @@ class Ctx:
         vars(self).update(inputs)
 
     def __setattr__(self, field, value):
-        assert field in CTX_OUT, f"{field} is no output"
+        assert field in CTX_OUT | CTX_HINTS, f"{field} is no output"
         assert -(1 << 63) <= value < 1 << 63, f"{field} = {value} would wrap"
         vars(self)[field] = value
 
@@ -193,6 +193,22 @@ def test_nothing_wraps(name, unit, nr_strips, rows, place, seed, chunk):
     assert tuple(words[first : first + 3]) == ask(name, geometry, pos)
 
 
+@pytest.mark.parametrize("nr_strips", [1, 2, 3, 4, 5, 64])
+def test_readahead_hints_at_what_it_would_answer(nr_strips):
+    geometry = Geometry(12 * KIB, nr_strips, 20)
+    end = geometry.total
+    for pos in range(0, end, BLOCK):
+        words = [pos, end - pos, geometry.unit, nr_strips, geometry.strip_length, 1]
+        words += [0] * (NR_WORDS - len(words))
+        assert INTERPRETED["readahead"](words) == HANDLED
+        wanted, length, *place = (words[17 + index] for index in range(4))
+        window_ends = (pos // geometry.unit + 1) % (8 * nr_strips) == 0
+        assert (length == 0) == (window_ends or end - pos <= geometry.unit - pos % geometry.unit)
+        if length:
+            assert ask("readahead", geometry, wanted) == (*place, length)
+            assert wanted == pos // geometry.unit * geometry.unit + geometry.unit
+
+
 @pytest.mark.parametrize("nr_strips", [2, 3, 4, 5, 8])
 def test_interleave_by_units_is_raid0(nr_strips):
     geometry = geometry_for("interleave", 64 * KIB, nr_strips, 9, chunk=64 * KIB)
@@ -238,6 +254,7 @@ def test_declustered_loads_all_strips_alike(nr_strips):
 PICTURED = {
     "ceph": [Geometry(64 * KIB, 4, 5, 6, (2, 256 * KIB))],
     "raid0": [],
+    "readahead": [],
     "linear": [Geometry(64 * KIB, 4, 4)],
     "rotated": [Geometry(64 * KIB, 4, 2, 3), Geometry(64 * KIB, 4, 2, 4)],
     "interleave": [Geometry(64 * KIB, 4, 5, params=(128 * KIB,))],
