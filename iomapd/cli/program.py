@@ -97,7 +97,7 @@ def stats(
     """Show what programs of a mounted volume have counted, and what was proved.
 
     Counters are those that a program names in COUNTERS and raises in
-    iomap_end and iomap_ioend.
+    iomap_end and iomap_ioend; hints are counted with mapper=cache.
     """
     from iomapd.tools.admin import request
 
@@ -117,6 +117,11 @@ def stats(
         (program, name, str(count))
         for program, counters in body["counters"].items()
         for name, count in counters.items()
+    ]
+    rows += [
+        (program, f"hints {name}", str(count))
+        for program, hints in body["hints"].items()
+        for name, count in hints.items()
     ]
     if rows:
         console.echo(console.table(("PROGRAM", "COUNTER", "COUNT"), rows, left="PROGRAM COUNTER"))
@@ -226,7 +231,19 @@ def _render_answer(answer: Answer) -> str:
         return "\n".join([*lines, f"the block {answer.fault}"])
     found = answer.answers
     lines.append(f"strip {found['strip']}, address {found['addr']}, length {found['length']}")
+    lines += [f"hint: {hint}" for hint in hints_in_words(answer.hints)]
     return "\n".join(lines)
+
+
+def hints_in_words(hints: dict[str, int]) -> list[str]:
+    """Write the hints beside an answer; what has no length is none."""
+    words = []
+    if length := hints.get("invalidate_length"):
+        words.append(f"forget {length} bytes at {hints.get('invalidate_pos', 0)}")
+    if length := hints.get("upsert_length"):
+        at = [hints.get(f"upsert_{name}", 0) for name in ("pos", "strip", "addr")]
+        words.append(f"{length} bytes at {at[0]} are in strip {at[1]} at address {at[2]}")
+    return words
 
 
 def _render_cost(report: CostReport) -> str:

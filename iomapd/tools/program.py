@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi import HANDLED
-from iomapd.abi.program import CTX_OUT, CTX_SIZE, CTX_WORDS, NR_WORDS
+from iomapd.abi.program import CTX_IN, CTX_OUT, CTX_SIZE, CTX_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.abi.units import BLOCK
 from iomapd.errors import ProgramError, UsageError
@@ -70,6 +70,7 @@ class Answer:
         status: what it returned; `HANDLED` is 1.
         answers: strip, addr and length, as it left them.
         fault: which rule the answer breaks; empty for a good one.
+        hints: what the program left for the cache of mappings, unchecked, by name.
     """
 
     program: str
@@ -77,6 +78,7 @@ class Answer:
     status: int
     answers: dict[str, int]
     fault: str
+    hints: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def ask_program(program: str, geometry: Geometry, pos: int) -> Answer:
             f"--pos {pos}: must be a multiple of {BLOCK} below {geometry.length}, the extent's end"
         )
     words = _record(geometry, pos)
-    given = {name: words[i] for i, name in enumerate(CTX_WORDS) if name not in CTX_OUT}
+    given = {name: words[i] for i, name in enumerate(CTX_WORDS) if name in CTX_IN}
     status = interpret(parsed)(words)
     answers = {name: words[i] for i, name in enumerate(CTX_WORDS) if name in CTX_OUT}
     fault = fault_of(status, geometry, pos, answers)
@@ -216,7 +218,8 @@ def ask_program(program: str, geometry: Geometry, pos: int) -> Answer:
         given[name] = given.pop(f"p{index}")
     # What the program does not name does not exist for it.
     given = {name: value for name, value in given.items() if not _is_unnamed(name)}
-    return Answer(source.name, given, status, answers, fault)
+    hints = {name: words[i] for i, name in enumerate(CTX_WORDS) if name in parsed.hints}
+    return Answer(source.name, given, status, answers, fault, hints)
 
 
 def time_program(

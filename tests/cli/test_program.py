@@ -154,6 +154,19 @@ def test_run_asks_for_one_mapping(run):
     assert body["answers"] == {"strip": 1, "addr": 69632, "length": 61440}
 
 
+def test_run_shows_hints_beside_an_answer(run):
+    status, out, _ = run("run", "readahead", "--pos", "68KiB")
+    assert status == 0
+    assert out.splitlines()[1:] == [
+        "strip 1, address 4096, length 61440",
+        "hint: 65536 bytes at 131072 are in strip 2 at address 0",
+    ]
+    status, out, _ = run("run", "readahead", "--pos", "4032KiB", "--json")
+    assert json.loads(out)["hints"] == dict.fromkeys(
+        ("upsert_pos", "upsert_length", "upsert_strip", "upsert_addr"), 0
+    )
+
+
 def test_run_says_which_rule_is_broken(run, tmp_path):
     path = tmp_path / "wrong.py"
     path.write_text("def iomap_begin(ctx):\n    return 0\n")
