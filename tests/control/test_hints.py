@@ -201,6 +201,32 @@ def test_a_lie_is_refused_counted_and_disturbs_nothing(file, lie, caplog):
     assert "a hint is refused" in told.getMessage()
 
 
+SHORT = RAID0.replace("min(ctx.unit - within, ctx.count)", "4096")
+
+
+def test_an_upsert_makes_one_record_of_many_short_answers(tmp_path):
+    file = File(tmp_path / "s.db", SHORT)
+    file.follow(upsert(1))
+    (record,) = file.records()
+    assert (record.offset, record.end) == (UNIT, 2 * UNIT)
+    file.check()
+    file.close()
+
+
+def test_a_mapping_that_takes_too_many_answers_is_refused(tmp_path):
+    file = File(tmp_path / "s.db", SHORT)
+    engine = file.core.engine
+    engine.pieces = lambda words, pos, end, limit=3: type(engine).pieces(
+        engine, words, pos, end, min(limit, 3)
+    )
+    file.follow(upsert(1, upsert_length=4 * 4096))
+    assert file.counts == HintCounters(upserts=1)
+    file.follow(upsert(2, upsert_length=5 * 4096))
+    assert file.counts == HintCounters(upserts=1, refused=1)
+    assert file.known() == {1}
+    file.close()
+
+
 def test_a_length_of_zero_asks_for_nothing(file):
     file.follow(upsert(1, upsert_length=0, upsert_strip=77)._replace(invalidate_pos=-5))
     assert file.records() == []
