@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLLOWED: Final = 64
-"""Hints followed after one miss, each found in the answer that checked the one before: some 3 us
-each, in the event loop."""
+"""Hints followed after one miss, each found in the answer that checked the one before."""
+
+ANSWERS: Final = 512
+"""Answers of programs that the hints of one request may cost.  A hint takes the event loop about a
+quarter of the time of the miss that it saves, so a request takes no longer than many misses would."""
 
 
 @dataclass(slots=True)
@@ -46,6 +49,20 @@ class HintCounters:
     invalidations: int = 0
     trimmed: int = 0
     refused: int = 0
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What hints may do while one request is mapped.
+
+    Attributes:
+        needed: file range that stays known, bytes: without it the request, whose records may be
+            older than the hint, would never come to an end.
+        answers: how many more may be asked for; the last hint may overdraw it.
+    """
+
+    needed: Range
+    answers: int = ANSWERS
 
 
 class Origin(NamedTuple):
@@ -87,35 +104,36 @@ class HintFollower:
         self._dropped = dropped
         self._told: set[int] = set()
 
-    def follow(self, origin: Origin, hints: Hints, needed: Range) -> None:
+    def follow(self, origin: Origin, hints: Hints, allowance: Allowance) -> None:
         """Carry out the hints beside an answer, and beside the answers that check them.
 
         Args:
             origin: the extent that was asked.
             hints: as the program left them.
-            needed: file range that stays known, bytes: without it the request at hand, whose
-                records may be older than the hint, would never come to an end.
+            allowance: of the request that missed.
         """
         following: Hints | None = hints
         for _ in range(FOLLOWED):
-            if following is None:
+            if following is None or allowance.answers <= 0:
                 return
             if following.invalidate_length:
-                self._invalidate(origin, following, needed)
-            following = self._upsert(origin, following) if following.upsert_length else None
+                self._invalidate(origin, following, allowance.needed)
+            if not following.upsert_length:
+                return
+            following = self._upsert(origin, following, allowance)
 
     def describe(self) -> dict[str, dict[str, int]]:
         """Return the counters by program name, with the digest's start."""
         return {self._programs.label(row): asdict(counts) for row, counts in self.counters.items()}
 
-    def _upsert(self, origin: Origin, hints: Hints) -> Hints | None:
+    def _upsert(self, origin: Origin, hints: Hints, allowance: Allowance) -> Hints | None:
         """Make a mapping known if it is the map's; return the hints of the answer that said so."""
         try:
             wanted = wanted_mapping(origin, hints)
             if wanted is None:
                 self._counters_of(origin).trimmed += 1
                 return None
-            following = self._confirmed(origin, wanted)
+            following = self._confirmed(origin, wanted, allowance)
         except BadMappingError as exc:
             self._refuse(origin, str(exc))
             return None
@@ -123,7 +141,7 @@ class HintFollower:
         self._counters_of(origin).upserts += 1
         return following
 
-    def _confirmed(self, origin: Origin, wanted: Placed) -> Hints:
+    def _confirmed(self, origin: Origin, wanted: Placed, allowance: Allowance) -> Hints:
         """Ask the map for *wanted*, all of it; return the hints beside the first answer.
 
         Raises:
@@ -134,6 +152,7 @@ class HintFollower:
         if piece[3] < wanted.end:
             # One call of compiled code; what does not fit into it is no larger record anyway.
             pieces += self._engine.pieces(origin.words, piece[3], wanted.end)
+        allowance.answers -= len(pieces)
         for member, addr, start, _ in pieces:
             if (member, addr) != (wanted.member, wanted.addr + start - wanted.offset):
                 raise BadMappingError(f"its map puts file position {start} elsewhere")

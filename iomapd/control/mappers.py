@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from iomapd.abi.mapping import Mapping, MappingType
 from iomapd.abi.units import BLOCK
 from iomapd.cache.extents import PlaceCache, Placed
-from iomapd.control.hints import Origin
+from iomapd.control.hints import Allowance, Origin
+from iomapd.dataplane.engine import NO_HINTS
 from iomapd.errors import BadMappingError
 from iomapd.geometry.ranges import round_down, round_up
 from iomapd.mapping.contract import check_answer
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from iomapd.control.hints import HintFollower
     from iomapd.control.slowpath import SlowPath
     from iomapd.dataplane.engine import EncodedExtent, Hints, MapEngine, Piece
-    from iomapd.geometry.ranges import Range
 
 STRATEGIES: Final = ("program", "record", "cache", "upcall")
 
@@ -144,25 +144,25 @@ class CachedMapper:
     def pieces(self, ino: int, start: int, end: int) -> Iterator[Piece]:
         """See `Mapper.pieces`."""
         self.counters.requests += 1
-        needed = round_down(start, BLOCK), round_up(end, BLOCK)
+        allowance = Allowance((round_down(start, BLOCK), round_up(end, BLOCK)))
         pos = start
         while pos < end:
             placed = self._cache.find(ino, pos)
             if placed is None:
-                placed = self._fill(ino, round_down(pos, BLOCK), needed)
+                placed = self._fill(ino, round_down(pos, BLOCK), allowance)
             stop = min(end, placed.end)
             self.counters.pieces += 1
             yield placed.member, placed.addr + pos - placed.offset, pos, stop
             pos = stop
 
-    def _fill(self, ino: int, pos: int, needed: Range) -> Placed:
+    def _fill(self, ino: int, pos: int, allowance: Allowance) -> Placed:
         self.counters.upcalls += 1
         origin = self._upcalls.look_up(ino, pos)
         mapping, hints = self._upcalls.answer(origin, pos)
         placed = Placed(mapping.offset, mapping.end, mapping.member, mapping.addr)
         self._cache.upsert(ino, placed)
-        if any(hints):
-            self._hints.follow(origin, hints, needed)
+        if hints is not NO_HINTS:
+            self._hints.follow(origin, hints, allowance)
         return placed
 
 

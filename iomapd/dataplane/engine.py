@@ -7,7 +7,6 @@ Compiled where this machine can, interpreted otherwise: slower, same answers.
 from __future__ import annotations
 
 import logging
-import struct
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -39,10 +38,6 @@ Piece = tuple[int, int, int, int]
 """``(member id, addr, start, end)``: where file positions ``[start, end)`` lie."""
 
 
-_HINTS: Final = struct.Struct(f"<{len(HINT_WORDS)}q")
-_NO_HINTS: Final = bytes(HINTS_SIZE)
-
-
 class Hints(NamedTuple):
     """What a program left beside its answer, unchecked: any 64 bits; see `abi.program`."""
 
@@ -55,7 +50,9 @@ class Hints(NamedTuple):
 
 
 assert Hints._fields == HINT_WORDS
-assert _HINTS.size == HINTS_SIZE
+
+NO_HINTS: Final = Hints(*(0,) * len(HINT_WORDS))
+_CLEAR: Final = memoryview(bytes(HINTS_SIZE)).cast("q")
 
 
 @dataclass(slots=True)
@@ -120,6 +117,8 @@ class MapEngine:
     def __init__(self, *, interpreted: bool = False) -> None:
         self.counters = EngineCounters()
         self._ctx = Region(CTX_SIZE)
+        first = CTX_FIRST_HINT // WORD
+        self._hints = self._ctx.words()[first : first + len(HINT_WORDS)]
         self._out = array("q", bytes(ROOM * PIECE_SIZE))
         self._out_addr = self._out.buffer_info()[0]
         self._ctx_addr = self._ctx.addr
@@ -148,9 +147,10 @@ class MapEngine:
             BadMappingError: as `pieces`.
         """
         # Whatever was asked before may have left its own.
-        self._ctx.write(CTX_FIRST_HINT, _NO_HINTS)
+        self._hints[:] = _CLEAR
         (piece,) = self.pieces(extent, pos, end, limit=1)
-        return piece, Hints(*_HINTS.unpack(self._ctx.read(CTX_FIRST_HINT, HINTS_SIZE)))
+        words = self._hints.tolist()
+        return piece, Hints(*words) if any(words) else NO_HINTS
 
 
 def _compiled() -> Callable[..., int]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from iomapd.cache.entry import PLACES
 from iomapd.control import report
-from iomapd.control.hints import FOLLOWED, HintCounters
+from iomapd.control.hints import ANSWERS, FOLLOWED, Allowance, HintCounters
 from iomapd.control.misses import SERVE
 from iomapd.dataplane.engine import Hints
 from iomapd.native.memory import load64
@@ -68,7 +68,7 @@ class File:
             nursery.cancel_scope.cancel()
 
     def follow(self, hints, needed=(0, 0)):
-        self.core.hints.follow(self.origin, hints, needed)
+        self.core.hints.follow(self.origin, hints, Allowance(needed))
 
     def pieces(self, start, end):
         return list(self.core.mapper.pieces(self.ino, start, end))
@@ -238,9 +238,9 @@ def test_space_that_was_trimmed_away_is_no_lie(file):
     origin = file.core.upcalls.look_up(file.ino, 0)._replace(
         extent=trimmed, words=file.core.slow.encode(trimmed)
     )
-    file.core.hints.follow(origin, upsert(5), (0, 0))
+    file.core.hints.follow(origin, upsert(5), Allowance((0, 0)))
     assert file.records() == []
-    file.core.hints.follow(origin, upsert(3), (0, 0))
+    file.core.hints.follow(origin, upsert(3), Allowance((0, 0)))
     assert file.known() == {3}
     assert file.counts == HintCounters(upserts=1, trimmed=1)
 
@@ -262,6 +262,10 @@ def test_a_circle_of_hints_ends(file):
     file.core.engine.ask = ask
     file.pieces(0, 4096)
     assert len(asked) == 1 + FOLLOWED
+    file.core.places.clear()
+    asked.clear()
+    file.pieces(0, SIZE)
+    assert len(asked) <= NR_UNITS + ANSWERS, "and a request with many misses, too"
 
 
 def test_a_program_that_names_the_next_unit_has_the_rows_known_at_once(tmp_path):
