@@ -62,8 +62,10 @@ from bench.rounds import Goal, Job, Results
 from iomapd.abi import PROGRAM_ABI
 from iomapd.abi.shipped import shipped_dir
 from iomapd.cache.extents import ExtentCache, PlaceCache, Placed
+from iomapd.control.hints import HintFollower
 from iomapd.control.mappers import CachedMapper, Mapper, StripedMapper, UpcallMapper
 from iomapd.control.places import PlaceTable
+from iomapd.control.programs import Programs
 from iomapd.control.slowpath import SlowPath
 from iomapd.dataplane.engine import MapEngine, encode
 from iomapd.dataplane.request import REQUEST_SIZE, lay_out
@@ -158,7 +160,9 @@ class Volume:
         if strategy == "upcall":
             return upcalls
         if strategy == "cache":
-            return CachedMapper(upcalls, PlaceCache())
+            places, programs = PlaceCache(), Programs(self.store, built_in=False)
+            hints = HintFollower(programs, engine, places, lambda _: None)
+            return CachedMapper(upcalls, places, hints)
         return StripedMapper(slow, engine)
 
 

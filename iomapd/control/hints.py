@@ -35,7 +35,7 @@ FOLLOWED: Final = 64
 
 ANSWERS: Final = 512
 """Answers of programs that the hints of one request may cost.  A hint takes the event loop about a
-quarter of the time of the miss that it saves, so a request takes no longer than many misses would."""
+quarter of the time that the miss takes which it saves."""
 
 
 @dataclass(slots=True)
