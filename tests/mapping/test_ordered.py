@@ -60,3 +60,17 @@ def test_records_stay_sorted_disjoint_and_joined(steps):
     for left, right in pairwise(listed):
         assert left.end <= right.offset
         assert left.join(right) is None
+
+
+@given(st.lists(STEP, max_size=20), POINT, st.integers(1, 40))
+def test_reach_ends_at_the_first_gap_or_when_it_has_seen_enough(steps, pos, limit):
+    records = OrderedRecords()
+    for upsert, a, b, place in steps:
+        start, end = sorted((a, b))
+        if upsert and start < end:
+            records.upsert(Linear(start, end, start + 100 * place))
+    known = {block for record in records for block in range(record.offset, record.end)}
+    gap = next(block for block in range(pos, 26) if block not in known)
+    found = records.reach(pos, limit)
+    assert pos <= found <= gap
+    assert found == gap or limit < len(records)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Hints on a mount: what a program wants known is no miss, what it wants forgotten is one."""
 
+import collections
 import contextlib
 import json
 import mmap
@@ -11,6 +12,7 @@ import pytest
 
 from tests.mounted import tagged
 from tests.mounted.harness import ON_HOST
+from tests.mounted.test_migrate import Crew
 
 pytestmark = pytest.mark.skipif(ON_HOST, reason="the host's file system has no programs")
 UNIT = 64 << 10
@@ -20,6 +22,25 @@ BEHIND = RAID0.replace("    return", "    ctx.invalidate_length = ctx.pos\n    r
 LYING = RAID0.replace(
     "    return",
     "    ctx.upsert_pos = ctx.pos + ctx.length\n    ctx.upsert_length = 4096\n    return",
+)
+
+# True, false and senseless hints by turns, as the position has it.
+WILD = RAID0.replace(
+    "    return",
+    """
+    dice = (unit_index + 1) * 2654435761
+    dice ^= dice >> 13
+    ctx.invalidate_pos = (dice & 127) * 32768
+    ctx.invalidate_length = (dice >> 7 & 31) * 65536
+    other = dice >> 3 & 127
+    ctx.upsert_pos = other * ctx.unit
+    ctx.upsert_strip = other % ctx.nr_strips
+    ctx.upsert_addr = other // ctx.nr_strips * ctx.unit
+    ctx.upsert_length = ctx.unit
+    if dice & 3 == 0:
+        ctx.upsert_addr += (dice >> 9 & 3) * 4096
+        ctx.upsert_length = dice
+    return""",
 )
 
 
@@ -41,6 +62,12 @@ def filled(volume, program, name):
 
 def stats(volume):
     return json.loads(volume.cli("stats", "--json", volume.mnt).stdout)
+
+
+def hints_of(volume):
+    """What was done with the hints of the one program that leaves any."""
+    (counts,) = stats(volume)["programs"]["hints"].values() or [collections.Counter()]
+    return counts
 
 
 def upcalls(volume):
@@ -74,7 +101,7 @@ def test_an_upsert_saves_the_miss_of_the_units_behind(volume):
         costs.append(upcalls(volume) - before)
         tagged.check(path.read_bytes(), 1)
     assert costs == [SIZE // UNIT, SIZE // UNIT // 32]
-    (counts,) = stats(volume)["programs"]["hints"].values()
+    counts = hints_of(volume)
     assert counts["upserts"] == (SIZE // UNIT) - costs[1]
     assert counts["refused"] == 0
 
@@ -102,11 +129,26 @@ def test_lies_are_told_once_and_cost_nothing_but_themselves(volume, tmp_path):
     volume.expect_log(r"WARNING.*program lying@\w+: a hint is refused")
     tagged.check(path.read_bytes(), 1)
     tagged.check(volume.mapped_bytes(path), 1)
-    (counts,) = stats(volume)["programs"]["hints"].values()
+    counts = hints_of(volume)
     assert counts["refused"] > SIZE // UNIT // 2
     shown = volume.cli("program", "stats", volume.mnt).stdout
     assert "hints refused" in shown
     assert volume.log.read_text().count("a hint is refused") == 1
+
+
+def test_readers_and_writers_notice_nothing_of_wild_hints(volume, tmp_path):
+    mine = tmp_path / "wild.py"
+    mine.write_text(WILD)
+    path = filled(volume, mine, "f")
+    volume.remount("mapper=cache")
+    volume.expect_log(r"WARNING.*program wild@\w+: a hint is refused")
+    counts = hints_of(volume)
+    with Crew(path, SIZE) as crew:
+        while not crew.faults and min(counts["upserts"], counts["invalidations"]) < 300:
+            counts = hints_of(volume)
+    crew.check(path.read_bytes())
+    crew.check(volume.mapped_bytes(path))
+    assert counts["refused"] > 0
 
 
 def test_other_strategies_look_at_no_hint(volume):
