@@ -2,8 +2,8 @@
 """A server with a rule of the data plane left out: ``python -m tests.mounted.plants PLANT FD``.
 
 Its lanes run in the interpreter, in threads that are switched ten thousand times a second, and
-its members are slow at random: a gap between two steps that compiled lanes pass in
-nanoseconds is wide open here.  PLANT says which rule is missing; "nothing" leaves
+its members are slow at random, and so is who holds an inode: a gap between two steps that compiled
+lanes pass in nanoseconds is wide open here.  PLANT says which rule is missing; "nothing" leaves
 all of them in place, and such a server makes no mistake.
 """
 
@@ -12,12 +12,16 @@ from __future__ import annotations
 import random
 import sys
 import threading
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import trio
+
+from iomapd.abi.fuse import IN_NODEID
 from iomapd.cache import compiled
 from iomapd.control.publish import Publisher
-from iomapd.control.room import Room
+from iomapd.control.slots import Gate
 from iomapd.dataplane import serve, transfer
 from iomapd.dataplane.request import EXTENTS, MESSAGE
 from iomapd.dataplane.serve import mark_written
@@ -26,7 +30,16 @@ from iomapd.jit.sources import CompileError
 from iomapd.native.memory import load32, load64
 from iomapd.transport import lanes
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from iomapd.cache.inode import Inode
+
 SWITCH_S = 1e-4
+SLOW_CHANCE = 0.25
+# Rarely a call outlasts a truncate, a durability point and what takes the space: harm needs that.
+# More often, and holders would wait for such calls instead of making room for harm.
+RARE_CHANCE, RARE_FACTOR = 0.006, 20
 RESERVED = 120  # a word of an entry that is always zero
 IO_OFFSET, IO_SIZE = 48, 56
 
@@ -87,27 +100,54 @@ def interpret() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def slow_members(name: str, chance: float, longest: float) -> None:
+def slow_members(name: str, longest: float) -> None:
     """Let a call of lanes to members wait now and then before it begins; seconds."""
     original, never = getattr(transfer, name), threading.Event()
 
     def wait(*args: int) -> int:
-        if random.random() < chance:
+        dice = random.random()
+        if dice < RARE_CHANCE:
+            never.wait(random.uniform(0, RARE_FACTOR * longest))
+        elif dice < SLOW_CHANCE:
             never.wait(random.uniform(0, longest))
         return int(original(*args))
 
     setattr(transfer, name, wait)
 
 
-def slow_truncates(longest: float) -> None:
-    """Let truncates take their time when no lane works on the inode; seconds."""
-    original, never = Room.cut, threading.Event()
+def slow_holders(longest: float) -> list[int]:
+    """Let who holds an inode take its time when no lane works on it any more; seconds.
 
-    def cut(*args: Any) -> Any:
-        never.wait(random.uniform(0, longest))
-        return original(*args)
+    Returns:
+        The inodes that are held at the moment, and whom no lane may work on.
+    """
+    original, held = Gate.holding, list[int]()
 
-    Room.cut = cut  # type: ignore[method-assign]
+    @asynccontextmanager
+    async def holding(gate: Gate, inode: Inode) -> AsyncIterator[None]:
+        async with original(gate, inode):
+            held.append(inode.ino)
+            await trio.sleep(random.uniform(0, longest))
+            held.remove(inode.ino)
+            yield
+
+    Gate.holding = holding  # type: ignore[method-assign]
+    return held
+
+
+def late_lanes(name: str, held: list[int], shortest: float, longest: float) -> None:
+    """Let a lane sleep that is about to do what it may not: I/O on a *held* inode; seconds.
+
+    When it wakes up the change is over, and the space it has in mind belongs to others.
+    """
+    original, never = getattr(serve, name), threading.Event()
+
+    def sleep(plane: int, request: int, *args: int) -> int:
+        if load64(load64(request + MESSAGE) + IN_NODEID) in held:
+            never.wait(random.uniform(shortest, longest))
+        return int(original(plane, request, *args))
+
+    setattr(serve, name, sleep)
 
 
 def main() -> int:
@@ -115,9 +155,11 @@ def main() -> int:
     plant, report = sys.argv[1:]
     PLANTS[plant](SimpleNamespace(setattr=setattr))
     interpret()
-    slow_members("pwritev", 0.25, 0.03)
-    slow_members("preadv", 0.25, 0.05)
-    slow_truncates(0.01)
+    slow_members("pwritev", 0.03)
+    slow_members("preadv", 0.05)
+    held = slow_holders(0.05)
+    for name in ("read_pieces", "write_pieces"):
+        late_lanes(name, held, 0.2, 0.8)
     from iomapd.server.__main__ import main as serve_mount
 
     sys.argv[1:] = [report]
