@@ -94,12 +94,16 @@ class FreeSpace:
 
     Args:
         sizes: data area size in bytes by member id, in member order.
+
+    Attributes:
+        ever_held: bytes that were held since the mount, free again by now or not.
     """
 
     def __init__(self, sizes: dict[int, int]) -> None:
         self.members = {member: MemberSpace(size) for member, size in sizes.items()}
         self._held: list[Space] = []
         self._held_bytes = 0
+        self.ever_held = 0
 
     @property
     def free(self) -> int:
@@ -127,6 +131,7 @@ class FreeSpace:
         for space in spaces:
             self._held.append(space)
             self._held_bytes += space[1][1] - space[1][0]
+            self.ever_held += space[1][1] - space[1][0]
 
     def take_held(self) -> list[Space]:
         """Hand what is held to a durability point; it calls `release` or `hold` again."""

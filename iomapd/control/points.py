@@ -27,6 +27,7 @@ import trio
 
 from iomapd.abi.units import BLOCK
 from iomapd.control.core import now_ns, stored_record
+from iomapd.control.dirt import Dirt
 from iomapd.errors import StoreError
 from iomapd.geometry.ranges import RangeSet, round_up
 
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S: Final = 5.0
+LOOK_S: Final = 1.0
+LOOKS: Final = 5
+INTERVAL_S: Final = LOOKS * LOOK_S
 CHECKPOINT_WAL: Final = 64 << 20  # bytes of log that make a checkpoint worth its I/O
 
 
@@ -72,10 +75,15 @@ class _Round:
 
 
 class Points:
-    """Makes durability points for one mount; `run` is its task."""
+    """Makes durability points for one mount; `run` is its task.
+
+    Attributes:
+        dirt: what the next point will have to do.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.dirt = Dirt(core.io, core.space)
         self._copies: dict[int, _Copy] = {}
         self._next = _Round()
         self._wanted = trio.Event()
@@ -150,15 +158,22 @@ class Points:
     # -- making
 
     async def run(self) -> None:
-        """Make points: when asked, and every `INTERVAL_S` when something is dirty."""
+        """Make points: when asked, at enough dirt, and every `INTERVAL_S` with any at all."""
         if self._core.read_only:
             await trio.sleep_forever()  # what was taken over stays in memory
+        looks = 0
         while True:
-            with trio.move_on_after(INTERVAL_S):
+            with trio.move_on_after(LOOK_S):
                 await self._wanted.wait()
-            core = self._core
-            if self._wanted.is_set() or core.table.has_dirty() or core.space.held or core.unflushed:
+            looks += 1
+            is_time = looks % LOOKS == 0
+            if self._wanted.is_set() or self.dirt.is_enough() or (is_time and self._has_work()):
                 await self.make_now()
+                looks = 0
+
+    def _has_work(self) -> bool:
+        core = self._core
+        return core.table.has_dirty() or bool(core.space.held or core.unflushed)
 
     async def make_now(self) -> None:
         """Make one point; `run`, and the end of a mount, call this."""
@@ -201,6 +216,7 @@ class Points:
     def _copy(self) -> None:
         """Step (1); no checkpoint in here, so it is one instant."""
         assert not self._copies
+        self.dirt.taken()
         for inode in self._core.table.take_dirty():
             self._copies[inode.ino] = self._copy_of(inode)
             # Else the table could evict it and load the store's old size again.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.cache.board import SlotBoard
@@ -34,6 +35,7 @@ from iomapd.dataplane.plane import (
     STRATEGY,
     Plane,
 )
+from iomapd.dataplane.statistics import SERVED_WRITTEN_BYTES
 from iomapd.jit.sources import CompileError
 from iomapd.native.syscalls import compiled_here
 from iomapd.transport.lanes import Lanes, are_compiled
@@ -128,6 +130,7 @@ class DataPlane:
             (FLAGS, flags), (STRATEGY, _STRATEGIES[core.strategy]), (FILE_END, LAST_END),
         ):  # fmt: skip
             plane.set(word, value)
+        control.points.dirt.written_by_lanes = partial(plane.total, SERVED_WRITTEN_BYTES)
 
     def misses(self, control: ControlPlane) -> Misses | None:
         """Return who answers the lanes, to be run beside the handlers."""
