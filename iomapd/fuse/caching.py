@@ -15,6 +15,7 @@ pages in each of them too: with ``none`` the kernel keeps them in step with read
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.fuse import FH_WRITE_CACHE, INIT_WRITEBACK_CACHE
@@ -28,6 +29,13 @@ NONE: Final = "none"
 
 MODES: Final = (THROUGH, KERNEL, NONE)
 """The first is the default: what write(2) acknowledged outlives the server."""
+
+
+# The kernel sees every change itself: nobody else writes to the volume.
+ATTR_TIMEOUT_S: Final = 3600
+WRITTEN_BACK_TIMEOUT_S: Final = 1
+"""Of regular files whose pages are written back: the kernel does not ask afterwards how much
+space they have got."""
 
 
 class Caching:
@@ -55,6 +63,12 @@ class Caching:
         coherent, with the right times, and without direct writes of one file side by side.
         """
         return self._mode == NONE or (bool(flags & os.O_DIRECT) and not self.writes_back)
+
+    def attr_timeout(self, mode: int) -> int:
+        """Return how long the kernel may keep attributes of an inode with this mode, s."""
+        if self.writes_back and stat.S_ISREG(mode):
+            return WRITTEN_BACK_TIMEOUT_S
+        return ATTR_TIMEOUT_S
 
     def keeps_times(self, fh: int) -> bool:
         """Tell whether the kernel itself keeps the times of a write, by its file handle."""

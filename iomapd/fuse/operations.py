@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # The kernel sees every change itself: nobody else writes to the volume.
 ENTRY_TIMEOUT_S: Final = 3600
-ATTR_TIMEOUT_S: Final = 3600
 DOTS: Final = 2  # readdir positions 1 and 2 are "." and ".."
 
 
@@ -65,7 +64,7 @@ class Operations(pyfuse3.Operations):
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = source.ino
         entry.entry_timeout = ENTRY_TIMEOUT_S
-        entry.attr_timeout = ATTR_TIMEOUT_S
+        entry.attr_timeout = self._caching.attr_timeout(source.mode)
         entry.st_mode = source.mode
         entry.st_nlink = source.nlink
         entry.st_uid = source.uid

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from iomapd.fuse.handles import Handle, Handles
     from iomapd.transport.transport import Transport
 
-ATTR_TIMEOUT_S: Final = 3600  # as in operations: the kernel sees every change itself
 # Waiting for a notification to be obeyed takes no thread that its obedience may need.
 _NOTIFIERS: Final = 4
 
@@ -157,11 +156,13 @@ class SideOperations:
         if self._caching.opens_direct(flags):
             direct = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES
         number = self._handles.add(made, flags)
-        return abi.created(self._stat(made), ATTR_TIMEOUT_S, number, abi.FOPEN_KEEP_CACHE | direct)
+        timeout = self._caching.attr_timeout(made.mode)
+        return abi.created(self._stat(made), timeout, number, abi.FOPEN_KEEP_CACHE | direct)
 
     async def statx(self, request: Request) -> bytes:
         """Return attributes, the time of birth among them."""
-        return abi.statx_out(self._stat(self._core.inode(request.nodeid)), ATTR_TIMEOUT_S)
+        inode = self._core.inode(request.nodeid)
+        return abi.statx_out(self._stat(inode), self._caching.attr_timeout(inode.mode))
 
     def _stat(self, source: Attributes) -> abi.Stat:
         return abi.Stat(

@@ -2,11 +2,12 @@
 """Which handles skip the page cache, and whose business times are."""
 
 import os
+import stat
 
 import pytest
 
 from iomapd.abi.fuse import FH_WRITE_CACHE, INIT_WRITEBACK_CACHE
-from iomapd.fuse.caching import MODES, Caching
+from iomapd.fuse.caching import ATTR_TIMEOUT_S, MODES, Caching
 
 
 def caching(mode):
@@ -42,3 +43,11 @@ def test_each_mode_says_what_it_means(mode):
     described = caching(mode).describe()
     assert described["mode"] == mode
     assert described["means"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_kernel_asks_soon_for_what_it_cannot_know(mode):
+    """How much space writing back took; all else it sees happen."""
+    keeps = caching(mode).attr_timeout
+    assert keeps(stat.S_IFDIR | 0o755) == ATTR_TIMEOUT_S
+    assert (keeps(stat.S_IFREG | 0o644) < ATTR_TIMEOUT_S) is (mode == "kernel")

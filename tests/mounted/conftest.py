@@ -47,6 +47,14 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.timeout(stuck_seconds() + 30, method="signal"))
 
 
+def pytest_generate_tests(metafunc):
+    """Run the tests of a shared volume in each cache mode that `CACHES` of their file names."""
+    caches = getattr(metafunc.module, "CACHES", ())
+    chosen = harness.ON_HOST or harness.CACHE is not None
+    if caches and not chosen and "shared_volume" in metafunc.fixturenames:
+        metafunc.parametrize("shared_volume", caches, indirect=True, scope="module")
+
+
 def _end_volume(volume):
     """Close *volume*; return what was wrong, complaints in its log included."""
     _live.remove(volume)
@@ -87,9 +95,12 @@ def make_volume(tmp_path):
 
 @pytest.fixture(scope="module")
 def shared_volume(tmp_path_factory, request):
-    """One mounted volume for a whole file; `VOLUME` there says what kind."""
+    """One mounted volume for a whole file; `VOLUME` says what kind, `CACHES` in which modes."""
     maker = _Maker(tmp_path_factory.mktemp(request.module.__name__.rpartition(".")[2]))
-    yield maker(**getattr(request.module, "VOLUME", {}))
+    plan = dict(getattr(request.module, "VOLUME", {}))
+    if hasattr(request, "param"):
+        plan["options"] = (*plan.get("options", ()), f"cache={request.param}")
+    yield maker(**plan)
     maker.end()
 
 

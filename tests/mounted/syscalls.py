@@ -15,6 +15,8 @@ FALLOC_KEEP_SIZE = 0x01
 FALLOC_PUNCH_HOLE = 0x02
 FALLOC_ZERO_RANGE = 0x10
 STATX_BTIME = 0x800
+STATX_BLOCKS = 0x400
+FORCE_SYNC = 0x2000  # AT_STATX_FORCE_SYNC
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,6 +61,13 @@ def birth_time(path: Path) -> int | None:
         return None
     seconds = int.from_bytes(buffer.raw[80:88], "little", signed=True)
     return seconds * 10**9 + int.from_bytes(buffer.raw[88:92], "little")
+
+
+def allocated(path: Path) -> int:
+    """Bytes of space that a file has, asked of the file system even if the kernel knows some."""
+    buffer = ctypes.create_string_buffer(256)
+    _checked(_libc.statx(AT_FDCWD, os.fsencode(path), FORCE_SYNC, STATX_BLOCKS, buffer), path)
+    return int.from_bytes(buffer.raw[48:56], "little") * 512
 
 
 def give_name(fd: int, path: Path) -> None:

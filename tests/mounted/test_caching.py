@@ -148,6 +148,17 @@ def test_a_synchronous_write_is_there_after_a_killed_server(path, shared_volume)
     tagged.check(path.read_bytes(), 1)
 
 
+def test_space_that_came_with_writing_back_is_told(path):
+    """With cache=kernel, du showed 0 of a new file until somebody changed it otherwise."""
+    with path.open("wb") as file:
+        file.write(bytes(1 << 20))
+        file.flush()
+        assert path.stat().st_size == 1 << 20
+        os.fsync(file.fileno())
+    while path.stat().st_blocks * 512 < 1 << 20:
+        os.sched_yield()
+
+
 def test_a_full_volume_is_told_at_the_latest_by_fsync(make_volume):
     volume = make_volume(members=2, sizes=("4MiB",), options=("cache=kernel",))
     fd = os.open(volume.mnt / "file", os.O_WRONLY | os.O_CREAT)

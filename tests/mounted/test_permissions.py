@@ -13,6 +13,7 @@ from tests.mounted.harness import is_root
 
 NOBODY = 65534
 VOLUME = {"options": ("allow_other",)}
+CACHES = ("through", "kernel")
 pytestmark = pytest.mark.skipif(not is_root(), reason="changes user ids: needs root")
 
 

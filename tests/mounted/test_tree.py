@@ -22,6 +22,15 @@ def test_a_storm_of_names_follows_the_model(seed, workdir, shared_volume):
     machine.compare()
 
 
+def test_a_storm_follows_the_model_where_the_kernel_keeps_sizes_and_times(make_volume):
+    volume = make_volume(options=("cache=kernel",))
+    machine = TreeMachine(volume.mnt, 4)
+    machine.run(soak(800))
+    machine.compare()
+    volume.remount()
+    machine.compare()
+
+
 def test_the_storm_reaches_every_answer(workdir):
     """A storm that never meets an error proves little: most operations fail and succeed here."""
     machine = TreeMachine(workdir, 7)

@@ -7,6 +7,7 @@ import os
 from tests.mounted import tagged
 from tests.mounted.harness import ON_HOST
 
+CACHES = ("through", "kernel")
 BLOCK = tagged.BLOCK
 
 

@@ -9,6 +9,8 @@ import pytest
 from tests.mounted import syscalls
 from tests.mounted.harness import ON_HOST, is_root
 
+CACHES = ("through", "kernel")
+
 
 @pytest.fixture
 def file(workdir):
