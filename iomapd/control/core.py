@@ -33,7 +33,7 @@ from iomapd.dataplane.engine import MapEngine
 from iomapd.meta.records import InodeRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from iomapd.cache.inode import Inode
     from iomapd.control.freespace import Space
@@ -65,6 +65,16 @@ class Operation:
     def __init__(self) -> None:
         self.changes: list[tuple[Inode, dict[str, Any]]] = []
         self.held: list[Space] = []
+        self._follow: list[Callable[[], object]] = []
+
+    def then(self, follow: Callable[[], object]) -> None:
+        """Let memory *follow* once all of it has committed."""
+        self._follow.append(follow)
+
+    def follow(self) -> None:
+        """The operation has committed: let memory follow."""
+        for follow in self._follow:
+            follow()
 
     def change(self, inode: Inode, **fields: Any) -> None:
         """Set attributes of *inode*; in the store now, in memory after the commit."""
@@ -195,6 +205,7 @@ class Core:
             for name, value in fields.items():
                 setattr(inode, "stored_size" if name == "size" else name, value)
         self.space.hold(op.held)
+        op.follow()
 
 
 def now_ns() -> int:

@@ -95,8 +95,8 @@ class Exchanger:
         return {"name": row.name, "sha256": row.sha256, "params": list(loaded.admission.params)}
 
     def _store(self, source: ProgramSource) -> int:
-        with self._core.operation():
-            return self._programs.add(source)
+        with self._core.operation() as op:
+            return self._programs.add(source, op)
 
     def _require_writable(self) -> None:
         if self._core.read_only:
@@ -245,18 +245,12 @@ class Exchanger:
     def _commit(self, exchange: _Exchange) -> None:
         """Lead the layouts to the new program, in the store and in memory; no checkpoint."""
         core, programs, store = self._core, self._programs, self._core.store
-        known = set(programs.rows)
         led: dict[int, int] = {}
-        try:
-            with core.operation():
-                number = programs.add(exchange.new)
-                for pair in exchange.pairs.values():
-                    after = replace(pair.row, program=number, params=pair.new.params)
-                    led[pair.row.id] = store.replace_layout(after)
-        except BaseException:
-            for ghost in set(programs.rows) - known:
-                del programs.rows[ghost]
-            raise
+        with core.operation() as op:
+            number = programs.add(exchange.new, op)
+            for pair in exchange.pairs.values():
+                after = replace(pair.row, program=number, params=pair.new.params)
+                led[pair.row.id] = store.replace_layout(after)
         for pair in exchange.pairs.values():
             layout = led[pair.row.id]
             row = replace(pair.row, id=layout, program=number, params=pair.new.params)

@@ -125,7 +125,7 @@ class LayoutKeeper:
         self._check_target(inode)  # a write may have come meanwhile
         self._check_geometry(loaded, row)
         with self._core.operation() as op:
-            row = replace(row, id=0, program=self._programs.add(wanted))
+            row = replace(row, id=0, program=self._programs.add(wanted, op))
             number = self._core.store.layout_id(row)
             op.change(inode, layout=number, ctime_ns=now_ns())
         self._core.layouts.setdefault(number, replace(row, id=number))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.abi import PROGRAM_ABI
@@ -25,6 +26,7 @@ from iomapd.meta.records import ProgramRecord
 from iomapd.volume.program_source import ProgramSource, param_names, read_program
 
 if TYPE_CHECKING:
+    from iomapd.control.core import Operation
     from iomapd.jit.admission.proving import Proof
     from iomapd.mapping.extent import Extent
     from iomapd.meta.records import LayoutRecord
@@ -272,18 +274,19 @@ class Programs:
             )
         return loaded
 
-    def add(self, source: ProgramSource) -> int:
+    def add(self, source: ProgramSource, op: Operation) -> int:
         """Store an admitted program unless the volume has its text; return its row's id.
 
-        Runs inside a transaction of the caller.
+        Args:
+            source: its text and name.
+            op: the caller's; `rows` has the program when it has committed.
         """
-        # The store is asked, not `rows`: there, a row may be left of a transaction that failed.
-        for row in self._store.programs().values():
+        for row in self.rows.values():
             if row.sha256 == source.sha256:
                 return row.id
         row = ProgramRecord(0, source.name, PROGRAM_ABI, source.sha256, source.text)
         number = self._store.add_program(row)
-        self.rows[number] = replace(row, id=number)
+        op.then(partial(self.rows.__setitem__, number, replace(row, id=number)))
         return number
 
     # -- for people

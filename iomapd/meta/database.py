@@ -29,7 +29,7 @@ from shutil import copyfile, rmtree
 from typing import TYPE_CHECKING
 
 from iomapd.errors import StoreBusyError, StoreError, StoreMissingError
-from iomapd.meta.rows import one_line
+from iomapd.meta.rows import words_of
 from iomapd.meta.schema import APPLICATION_ID, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Database:
             raise self._unreadable(exc) from None
 
     def _unreadable(self, exc: Exception) -> StoreError:
-        return StoreError(f"{self.path}: not a readable metadata store ({one_line(exc)})")
+        return StoreError(f"{self.path}: not a readable metadata store ({words_of(exc)})")
 
     def _open_wal(self) -> int:
         # The -wal file exists only after the first write; an empty write
@@ -214,7 +214,7 @@ class Database:
 
 def store_error(path: Path, exc: sqlite3.Error) -> StoreError:
     """Turn a SQLite error into one line and an errno."""
-    error = StoreError(f"{path}: {one_line(exc)}")
+    error = StoreError(f"{path}: {words_of(exc)}")
     if getattr(exc, "sqlite_errorname", "").startswith("SQLITE_FULL"):
         error.errno = errno.ENOSPC
     return error

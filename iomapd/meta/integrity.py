@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from iomapd.errors import StoreError
-from iomapd.meta.rows import one_line
+from iomapd.meta.rows import words_of
 
 if TYPE_CHECKING:
     from iomapd.meta.store import Store
@@ -30,4 +30,4 @@ def integrity_faults(store: Store) -> list[str]:
         return [str(exc)]
     if found == ["ok"]:
         return []
-    return [one_line(text) for text in found if not _OF_ROWS.search(text)]
+    return [words_of(text) for text in found if not _OF_ROWS.search(text)]

@@ -14,12 +14,13 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from iomapd.abi.units import MAX_FILE_SIZE, NAME_MAX
-from iomapd.errors import StoreError
+from iomapd.errors import StoreError, on_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 ID_MAX: Final = 2**62
+WORDS_MAX: Final = 300  # characters of an error that SQLite words
 """Largest id: sums with one, such as a readdir position, must still fit a ``loff_t``."""
 
 
@@ -180,10 +181,9 @@ class Rows:
 
 def unreadable(exc: Exception) -> StoreError:
     """Return the error for a store that SQLite cannot read."""
-    return StoreError(f"the metadata store cannot be read: {one_line(exc)}")
+    return StoreError(f"the metadata store cannot be read: {words_of(exc)}")
 
 
-def one_line(exc: object) -> str:
-    """Return SQLite's words on one line: they may quote what a damaged page says."""
-    text = " ".join(str(exc).split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+def words_of(exc: object) -> str:
+    """Return the first of SQLite's words on one line: they may quote what a damaged page says."""
+    return on_one_line(str(exc)[:WORDS_MAX])

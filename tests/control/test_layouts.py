@@ -4,7 +4,7 @@ import errno
 import pytest
 
 from iomapd.errors import UsageError
-from tests.control.conftest import MIB
+from tests.control.conftest import MIB, RAID0
 
 OWNER = (0, 0)
 
@@ -71,3 +71,19 @@ async def test_a_symlink_has_no_layout(control):
     link = control.names.make(1, b"l", 0o120777, OWNER, target=b"x")
     with pytest.raises(OSError, check=lambda exc: exc.errno == errno.EINVAL):
         await control.layouts.set(link, unit=4096)
+
+
+async def test_a_layout_that_was_not_stored_leaves_no_program_that_a_later_one_would_name(
+    control, monkeypatch
+):
+    """The next file of that program had a layout whose program the store did not know."""
+    root, text = control.core.inode(1), RAID0 + "\n# mine\n"
+    before = dict(control.core.programs.rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(control.core.store, "layout_id", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await control.layouts.set(root, program="mine", source=text)
+    assert control.core.programs.rows == before == control.core.store.programs()
+    await control.layouts.set(root, program="mine", source=text)
+    assert control.core.programs.rows == control.core.store.programs()
+    assert control.core.programs.rows[control.core.layouts[root.layout].program].name == "mine"
