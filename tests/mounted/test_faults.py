@@ -23,9 +23,10 @@ def direct(path, flags=os.O_RDONLY):
     return os.open(path, flags | os.O_DIRECT)
 
 
-def test_a_member_that_shrank_gives_eio_not_zeros(make_volume):
+@pytest.mark.parametrize("mode", ["auto", "direct", "mapped"])
+def test_a_member_that_shrank_gives_eio_not_zeros(make_volume, mode):
     """Each file lies on one member, so that it is known which are concerned."""
-    volume = make_volume(members=2, sizes=("32MiB",))
+    volume = make_volume(members=2, sizes=("32MiB",), options=(f"io={mode}",))
     volume.expect_log("member|inode|EIO|Input/output|ends here|failed")
     paths = {}
     for number in range(24):

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Members accessed mapped, buffered and with O_DIRECT: the same files, and info says which."""
 
-import errno
-import os
 import subprocess
 
 import pytest
 
-from tests.mounted import syscalls, tagged
+from tests.mounted import tagged
 from tests.mounted.fsx import FileMachine
 from tests.mounted.harness import IO_MODE, ON_HOST, is_root, soak
 
@@ -111,27 +109,3 @@ def test_members_that_take_no_o_direct_are_refused_by_name(make_volume, tmp_path
         volume.umount()
     finally:
         subprocess.run(["umount", "-l", ram], check=False)
-
-
-@pytest.mark.parametrize("mode", ["direct", "mapped"])
-def test_a_member_that_shrank_gives_eio_in_every_mode(mode, make_volume):
-    volume = make_volume(members=2, sizes=("16MiB",), options=(f"io={mode}",))
-    volume.expect_log("member|inode|EIO|Input/output|ends here|failed")
-    paths = {}
-    for number in range(8):
-        path = volume.mnt / f"f{number}"
-        path.write_bytes(tagged.content(number, BLOCK))
-        paths[path] = volume.map(path)["extents"][0]["member"]
-    assert set(paths.values()) == {0, 1}
-    volume.is_whole = False
-    os.truncate(volume.backing[1], 2 * MIB)
-    for path, member in paths.items():
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-        if member == 0:
-            tagged.check(syscalls.direct_read(fd, BLOCK, 0), int(path.name[1:]))
-        else:
-            with pytest.raises(OSError) as caught:
-                syscalls.direct_read(fd, BLOCK, 0)
-            assert caught.value.errno == errno.EIO
-        os.close(fd)
-    assert os.path.ismount(volume.mnt)
