@@ -147,10 +147,11 @@ class Examiner:
             self._end(SKIP, "parameters belong to a layout; its extents are proved when made")
             return
         found = prove(program, address, steps, tuple(params) if params else None)
-        if params or not program.params:
+        guessed = bool(program.params) and not params
+        if not guessed:
             # What holds for parameters that were guessed may not hold for others.
             self.facts |= {"prefix": found.prefix, "is_raid0": found.raid0}
-        words = _words(found, program.params)
+        words = _words(found, program.params, guessed=guessed)
         if program.hints:
             judged = judge_hints(address, found.params)
             words += f"; {judged.true} of {judged.upserts} hinted upserts are true"
@@ -167,12 +168,13 @@ class Examiner:
         self._send({"stage": dataclasses.asdict(Stage(self._stage, status, detail))})
 
 
-def _words(found: Ladder, names: Sequence[str]) -> str:
+def _words(found: Ladder, names: Sequence[str], *, guessed: bool) -> str:
     given = [f"{name}={value}" for name, value in zip(names, found.params, strict=False)]
     words = f"a bijection in {found.geometries} geometries of {found.blocks} blocks"
     words += f" with {', '.join(given)}" if given else ""
     words += f", {found.declined} geometries declined" if found.declined else ""
     kind = "prefix" if found.prefix else "fixed"
+    kind += ", maybe another with other parameters" if guessed else ""
     return f"{words}; class {kind}; {found.ns / found.blocks:.0f} ns per block"
 
 

@@ -94,6 +94,7 @@ def test_parameters_are_tried_until_some_are_proved():
     admission = admit("made", odd, FILE)
     assert admission.accepted
     assert "with shift=4096" in admission.stages[-1].detail
+    assert "maybe another with other parameters" in admission.stages[-1].detail
     # Found for a guess, so nothing is known of any other value.
     assert admission.prefix is None
     assert not admission.is_raid0
@@ -103,6 +104,7 @@ def test_parameters_are_tried_until_some_are_proved():
 def test_given_parameters_are_the_ones_that_are_proved():
     admission = admit("made", PARAMETRISED.replace("{}", "ctx.shift"), FILE, params=[4])
     assert "with shift=4" in admission.stages[-1].detail
+    assert "other parameters" not in admission.stages[-1].detail
     assert admission.prefix is True
 
 
