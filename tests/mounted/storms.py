@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from tests.model.content import BLOCK, Bytes
 from tests.mounted import tagged
 from tests.mounted.loads import GONE, Load, opened, tagged_only
-from tests.mounted.tree import Refused, TreeMachine, shown
+from tests.mounted.tree import TreeMachine
+from tests.mounted.tree_model import Refused
+from tests.mounted.tree_steps import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
