@@ -19,7 +19,7 @@ from iomapd.control.room import Room
 from iomapd.control.slowpath import FILE_END as LAST_END
 from iomapd.dataplane import plane as planes
 from iomapd.dataplane import request as requests
-from iomapd.dataplane import serve, transfer
+from iomapd.dataplane import runs, serve
 from iomapd.dataplane.plane import BUFFERED, MemberAccess, Plane
 from iomapd.native.memory import copy, load64, store64
 from tests.control.conftest import make_control
@@ -59,8 +59,8 @@ class Lane:
         self._threads, self.status = [], None
 
     def stop_at(self, monkeypatch, name):
-        """Let the next call of *name* in transfer.py wait for `go`."""
-        original, pending = getattr(transfer, name), [True]
+        """Let the next call of *name* in runs.py wait for `go`."""
+        original, pending = getattr(runs, name), [True]
 
         def wait(*args):
             if pending:
@@ -69,7 +69,7 @@ class Lane:
                 assert self.go.wait(20)
             return original(*args)
 
-        monkeypatch.setattr(transfer, name, wait)
+        monkeypatch.setattr(runs, name, wait)
 
     def ask(self, opcode, ino, size, data=b"", *, number=0):
         """Serve a request of the first *size* bytes; its status."""

@@ -22,7 +22,7 @@ from iomapd.abi.fuse import IN_NODEID
 from iomapd.cache import compiled
 from iomapd.control.publish import Publisher
 from iomapd.control.slots import Gate
-from iomapd.dataplane import serve, transfer
+from iomapd.dataplane import runs, serve
 from iomapd.dataplane.request import EXTENTS, MESSAGE
 from iomapd.dataplane.serve import mark_written
 from iomapd.dataplane.transfer import write_pieces
@@ -102,7 +102,7 @@ def interpret() -> None:
 
 def slow_members(name: str, longest: float) -> None:
     """Let a call of lanes to members wait now and then before it begins; seconds."""
-    original, never = getattr(transfer, name), threading.Event()
+    original, never = getattr(runs, name), threading.Event()
 
     def wait(*args: int) -> int:
         dice = random.random()
@@ -112,7 +112,7 @@ def slow_members(name: str, longest: float) -> None:
             never.wait(random.uniform(0, longest))
         return int(original(*args))
 
-    setattr(transfer, name, wait)
+    setattr(runs, name, wait)
 
 
 def slow_holders(longest: float) -> list[int]:
