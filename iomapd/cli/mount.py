@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,14 +72,17 @@ def mount(
 
 @contextmanager
 def _unmounted_on_interrupt(mountpoint: Path) -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM for "unmount"; open files keep their server until they are closed."""
+    """Take Ctrl-C and SIGTERM for "unmount"; open files keep their server until they are closed.
+
+    Who is told to end by SIGTERM, as services are, ends well: status 0.
+    """
     from iomapd.errors import MountError
     from iomapd.tools.umount import unmount_volume
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         # On Ctrl-C the server, in the same process group, unmounts by itself as well.
         with suppress(MountError):
             unmount_volume(

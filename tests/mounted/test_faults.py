@@ -51,13 +51,14 @@ def test_a_member_that_shrank_gives_eio_not_zeros(make_volume, mode):
 class Busy:
     """Reads and writes files of single members in lanes, until told to end; errors must be EIO.
 
-    Only *written* members are written to: a write makes an image file as long as it was, and then
-    nobody can tell that bytes are missing.
+    Only *written* members are written to, and none while `shrinking` is held: a write makes an
+    image file as long as it was, and then nobody can tell that bytes are missing.  Of a loop device
+    that holds until the device knows how short its file has become.
     """
 
     def __init__(self, files, written):
         self.files, self.written = files, written
-        self.over = threading.Event()
+        self.over, self.shrinking = threading.Event(), threading.Lock()
         self.hurt, self.done = set(), 0
 
     def run(self, seed):
@@ -73,7 +74,8 @@ class Busy:
                 fd = direct(path, os.O_RDWR)
                 try:
                     if member in self.written and rng.random() < 0.5:
-                        syscalls.direct_write(fd, tagged.content(number, BLOCK), 0)
+                        with self.shrinking:
+                            syscalls.direct_write(fd, tagged.content(number, BLOCK), 0)
                     tagged.check(syscalls.direct_read(fd, BLOCK, 0), number)
                 finally:
                     os.close(fd)
@@ -97,9 +99,10 @@ def test_a_member_that_goes_while_lanes_work_on_it_hurts_its_own_files_alone(mak
         jobs = [pool.submit(busy.run, seed) for seed in range(4)]
         busy_until(busy, busy.done + 200)
         volume.is_whole = False
-        os.truncate(volume.backing[1], 2 * MIB)
-        if place == "loop":
-            subprocess.run(["losetup", "-c", volume.members[1]], check=True)
+        with busy.shrinking:
+            os.truncate(volume.backing[1], 2 * MIB)
+            if place == "loop":
+                subprocess.run(["losetup", "-c", volume.members[1]], check=True)
         busy_until(busy, busy.done + 400)
         busy.over.set()
         for job in jobs:

@@ -2,6 +2,7 @@
 """Mount options, and the ways to name a volume and to end its mount."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -115,6 +116,19 @@ def test_the_real_program_mounts_in_the_foreground_and_ends_with_its_mount(volum
         _, words = program.communicate(timeout=30)
     assert program.returncode == 0, words
     assert b"Traceback" not in words
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_mount_in_the_foreground_that_is_told_to_end_unmounts(volume, number, status):
+    """A service manager ends it by SIGTERM and takes anything but 0 for a failure."""
+    command = [sys.executable, "-m", "iomapd", "mount", "--foreground", volume.layout, volume.mnt]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as program:
+        assert plumbing.wait_for_mounts(volume.is_mounted, 30)
+        program.send_signal(number)
+        _, words = program.communicate(timeout=30)
+    assert program.returncode == status, words
+    assert b"Traceback" not in words
+    assert plumbing.wait_for_mounts(lambda: not volume.is_mounted(), 30)
 
 
 def test_info_knows_the_mount(volume):
