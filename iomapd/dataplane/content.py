@@ -11,7 +11,7 @@ from typing import Final
 
 from iomapd.abi.units import BLOCK
 from iomapd.cache.entry import find_extent
-from iomapd.cache.marks import first_block, last_block, mark, next_clear, next_set
+from iomapd.cache.marks import first_block, last_block, mark, next_set
 from iomapd.dataplane.find import FRESH, MARKS, OFFSET
 from iomapd.native.memory import load64
 
@@ -51,22 +51,6 @@ def fills_part(extents: int, pos: int, end: int) -> bool:
     return (pos % BLOCK != 0 and content_at(extents, pos) != WRITTEN) or (
         end % BLOCK != 0 and content_at(extents, end - 1) != WRITTEN
     )
-
-
-def is_written(extents: int, pos: int, end: int) -> bool:
-    """Tell whether every block of [pos, end), which extents cover, is written."""
-    while pos < end:
-        triple = find_triple(extents, pos)
-        stop = min(end, load64(triple + 8))
-        words = load64(triple + 16)
-        written = load64(words + MARKS)
-        if written != 0:
-            offset = load64(words + OFFSET)
-            last = last_block(offset, stop)
-            if next_clear(written, first_block(offset, pos), last) != last:
-                return False
-        pos = stop
-    return True
 
 
 def mark_written(extents: int, pos: int, end: int) -> int:

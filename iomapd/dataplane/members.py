@@ -44,7 +44,7 @@ def mapping_of(member: int, piece: int) -> int:
 
 
 def meet(member: int, piece: int) -> bool:
-    """Tell whether all under *piece* was overwritten before; from now on it was."""
+    """Tell whether all under *piece* was written before; from now on it was."""
     met = load64(member + MEMBER_MET)
     addr = load64(piece + 8)
     first = addr // CHUNK

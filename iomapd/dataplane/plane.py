@@ -51,7 +51,7 @@ READ_ONLY: Final = 1
 NO_ATIME: Final = 2
 CAN_BLOCK: Final = 4  # member I/O may wait for a device: one lane stays outside it
 KERNEL_TIMES: Final = 8  # of what the kernel writes back it keeps the times itself
-COPIES: Final = 16  # overwrites go into the members' mappings
+COPIES: Final = 16  # what is written again goes into the members' mappings
 
 BY_PROGRAM: Final = 1
 BY_CACHE: Final = 2
@@ -65,13 +65,13 @@ MEMBER_MAP: Final = 24  # address at which the data area is mapped; 0 = nowhere
 MEMBER_MAP_SIZE: Final = 32  # bytes of the data area that are mapped
 MEMBER_BIT: Final = 40  # its bit in an entry's TOUCHED
 MEMBER_MODE: Final = 48
-MEMBER_MET: Final = 56  # address of a bitmap: chunks of its mapping that were overwritten before
+MEMBER_MET: Final = 56  # address of a bitmap: chunks of its mapping that were written before
 MEMBER_SIZE: Final = 128
 
 CHUNK: Final = 1 << 16  # bytes of a mapping behind each bit of MEMBER_MET
 
 BUFFERED: Final = 1  # preadv, pwritev
-MAPPED: Final = 2  # replies come out of its mapping, overwrites go into it with COPIES
+MAPPED: Final = 2  # replies come out of its mapping, writes may go into it with COPIES
 DIRECT: Final = 3  # O_DIRECT: whole blocks, aligned
 
 REASONS: Final = (

@@ -59,7 +59,6 @@ ANSWER_MEMBER: Final = ANSWER + 8
 ANSWER_ADDR: Final = ANSWER + 16
 ANSWER_START: Final = ANSWER + 24  # file positions
 ANSWER_END: Final = ANSWER + 32
-OVERWRITES: Final = 232  # not 0: a WRITE, and all of its blocks are written
 AIO: Final = 240  # context of Linux AIO; 0 = none
 POST: Final = 256  # the record as it is posted, POST_SIZE
 

@@ -52,7 +52,7 @@ from iomapd.cache.entry import (
 )
 from iomapd.cache.entry import EXTENTS as ENTRY_EXTENTS
 from iomapd.cache.entry import FLAGS as ENTRY_FLAGS
-from iomapd.dataplane.content import fills_part, is_written, leaves_gap, mark_written
+from iomapd.dataplane.content import fills_part, leaves_gap, mark_written
 from iomapd.dataplane.gather import gather, miss, survey
 from iomapd.dataplane.plane import (
     CLOCK,
@@ -87,7 +87,6 @@ from iomapd.dataplane.request import (
     NO_ANSWER,
     NR_PIECES,
     ORIGIN,
-    OVERWRITES,
     SERVED,
     SLOT,
     TIMESPEC,
@@ -228,7 +227,6 @@ def serve_write(plane: int, request: int, stats: int, entry: int, pos: int, end:
     if load64(request + MODES) & (1 << DIRECT) != 0 and (pos | end) % BLOCK != 0:
         return FORWARD_UNALIGNED
     store64(request + ORIGIN, load64(request + BUFFER) - pos)
-    store64(request + OVERWRITES, 1 if is_written(extents, pos, end) else 0)
     status = write_pieces(plane, request, stats)
     if status not in (GO_ON, FAILED):
         return status

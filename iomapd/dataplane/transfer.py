@@ -8,8 +8,8 @@
     DIRECT                      the same, rounded to whole blocks      pwritev, whole blocks only
 
 Direct members move side by side (batch.py), the others one after the other.
-Pieces of a member that are contiguous there make one vectored call.  What is overwritten again
-and again on members in memory is copied into their mappings, all pieces at once; the rest is
+Pieces of a member that are contiguous there make one vectored call.  Space that is written again
+and again on members in memory is copied into in their mappings, all pieces at once; the rest is
 pwritev's, which needs no page in the mapping and zeroes none that it fills.
 """
 
@@ -45,7 +45,6 @@ from iomapd.dataplane.request import (
     MODES,
     NR_PIECES,
     ORIGIN,
-    OVERWRITES,
     PARKED,
     PIECES,
     STATE,
@@ -109,7 +108,6 @@ def write_pieces(plane: int, request: int, stats: int) -> int:
         status = FAILED
         if (
             load64(plane + FLAGS) & COPIES != 0
-            and load64(request + OVERWRITES) != 0
             and load64(request + MODES) == 1 << MAPPED
             and meet_pieces(plane, request)
         ):
@@ -121,11 +119,11 @@ def write_pieces(plane: int, request: int, stats: int) -> int:
 
 
 def meet_pieces(plane: int, request: int) -> bool:
-    """Tell whether the pieces, of mapped members, lie where something was overwritten before.
+    """Tell whether the pieces, of mapped members, lie where something was written before.
 
     A mapping gets its pages one fault at a time, three times as dear as what a copy saves in
-    each.  So what is overwritten once is pwritev's, and what is overwritten again and
-    again pays for its faults the second time.
+    each; and a page that is not there yet would be zeroed first.  So what is written once
+    is pwritev's, and space that is written again and again pays for its faults the second time.
     """
     piece = load64(request + PIECES)
     again = True

@@ -2,7 +2,7 @@
 """How members are accessed: one way per member, for lanes and control plane alike.
 
     mapped      reads come out of a shared mapping of the data area; writes are pwritev, or of
-                members in memory, where something is overwritten, copies into the mapping
+                members in memory, where something is written again, copies into the mapping
     buffered    preadv and pwritev through the page cache
     direct      the same with O_DIRECT: whole blocks, no page cache
     auto        mapped where the bytes are in memory anyway, else buffered
@@ -57,7 +57,7 @@ class Access:
         members: what lanes need to know, in index order.
         reasons: why, a sentence for each member id.
         can_block: some member may have to wait for a device.
-        copies: every member is mapped, to be overwritten there.
+        copies: every member is mapped, to be written to there.
     """
 
     members: list[MemberAccess] = field(default_factory=list)
@@ -156,7 +156,7 @@ def _choose(
             "mount with -o io=buffered"
         ) from exc
     if copies:
-        return MAPPED, view, "in memory; reads copy straight out of it, overwrites into it"
+        return MAPPED, view, "in memory; reads copy straight out of it, writes into it"
     if member.memory_backed:
         return MAPPED, view, "in memory; reads copy straight out of it"
     if size == member.data_size:

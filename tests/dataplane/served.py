@@ -126,7 +126,7 @@ class Served:
         self.plane.set(planes.FLAGS, flags | planes.COPIES * self.copies)
 
     def know_mappings(self, word):
-        """Say of which chunks of the mappings something was overwritten before: 64 a word."""
+        """Say in which chunks of the mappings something was written before: 64 a word."""
         for member in range(1, len(self.fds) + 1):
             record = load64(self.plane.addr + planes.MEMBERS) + member * planes.MEMBER_SIZE
             store64(load64(record + planes.MEMBER_MET), word)

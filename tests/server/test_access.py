@@ -39,11 +39,11 @@ def test_auto_maps_what_is_in_memory_and_says_so(members):
     found.close()
 
 
-def test_members_that_are_all_in_memory_are_overwritten_in_their_mappings(members):
+def test_members_that_are_all_in_memory_are_written_in_their_mappings(members):
     found = choose(members[:2])
     assert (found.can_block, found.copies) == (False, True)
     assert found.sentences() == [
-        "members 0-1: mapped: in memory; reads copy straight out of it, overwrites into it"
+        "members 0-1: mapped: in memory; reads copy straight out of it, writes into it"
     ]
     ctypes.memset(found.members[0].map_addr + 7, 0x55, 1)
     assert os.pread(members[0].fd, 1, members[0].data_offset + 7) == b"\x55"
