@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
@@ -45,7 +46,19 @@ def why_not_mountable():
     return None
 
 
+def let_programs_heed_signals():
+    """Ignore by a handler what is ignored: only the former is not inherited (`man 7 signal`).
+
+    What a shell starts in the background ignores Ctrl-C, and nohup a hangup; what is tested
+    would ignore them as well.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 def pytest_configure():
+    let_programs_heed_signals()
     os.environ[plumbing.RUN_TOKEN] = TOKEN
 
 
