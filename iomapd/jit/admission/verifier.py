@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from iomapd.jit.admission.tree import ParsedProgram
     from iomapd.jit.bpf.elf import Code
 
-# The verifier meets the program many times in the loop that times it; beyond this it may take
-# seconds, which are those of the child.
-_TIMED_MAX: Final = 1 << 12
-
 # Strips so long that no round leaves the extent.
 _TIMED: Final = {"unit": 64 << 10, "nr_strips": 4, "strip_length": 1 << 30, "seed": 1}
 
@@ -69,8 +65,6 @@ class Verification:
 
     def time_call(self) -> float | None:
         """Return nanoseconds per mapping in the kernel, or None when that cannot be measured."""
-        if self.loaded[BEGIN].verified.processed > _TIMED_MAX:
-            return None
         found = time_call(self.codes[BEGIN].code, _TIMED)
         return median(found) if found else None
 
