@@ -9,7 +9,7 @@
 
 Direct members move side by side (batch.py), the others one after the other.
 Pieces of a member that are contiguous there make one vectored call.  Space that is written again
-and again on members in memory is copied into in their mappings, all pieces at once; the rest is
+and again on members in memory is copied to in their mappings, all pieces at once; the rest is
 pwritev's, which needs no page in the mapping and zeroes none that it fills.
 """
 
@@ -50,17 +50,11 @@ from iomapd.dataplane.request import (
     STATE,
 )
 from iomapd.dataplane.runs import collect, move_run
-from iomapd.dataplane.statistics import (
-    count_error,
-    count_member,
-)
+from iomapd.dataplane.statistics import count_error, count_member
 from iomapd.native.memory import fetch_add, load64, store64
 from iomapd.native.syscalls import IOV_SIZE, process_vm_readv, readahead
 
-EFAULT: Final = int(errno.EFAULT)
-EINTR: Final = int(errno.EINTR)
 EIO: Final = int(errno.EIO)
-ENOENT: Final = int(errno.ENOENT)
 
 
 def enter(plane: int, request: int) -> int:
