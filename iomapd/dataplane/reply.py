@@ -12,7 +12,6 @@ import errno
 from typing import Final
 
 from iomapd.abi.fuse import (
-    IN_NODEID,
     IN_UNIQUE,
     OUT_ERROR,
     OUT_HEADER_SIZE,
@@ -21,19 +20,17 @@ from iomapd.abi.fuse import (
 )
 from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import mapping_of, member_of
-from iomapd.dataplane.plane import DEV, MEMBER_DATA_OFFSET, MEMBER_FD, MISSES, ZEROS
+from iomapd.dataplane.plane import DEV, MEMBER_DATA_OFFSET, MEMBER_FD, ZEROS
+from iomapd.dataplane.post import post_record
 from iomapd.dataplane.request import (
     BUFFER,
     FAULT,
     HEADER,
-    INDEX,
     IOV,
     MESSAGE,
     NR_PIECES,
     ORIGIN,
     PIECES,
-    POST,
-    POST_SIZE,
 )
 from iomapd.dataplane.statistics import (
     INTERRUPTED,
@@ -98,23 +95,9 @@ def blame_mappings(plane: int, request: int, stats: int) -> None:
             pos = load64(member + MEMBER_DATA_OFFSET) + load64(piece + 8)
             if preadv(load64(member + MEMBER_FD), iov, 1, pos) != size:
                 count_error(stats, index, load64(piece + 8), EIO)
-                post_fault(plane, request, index, load64(piece + 8), size)
+                # Nobody waits for it, and a full pipe has enough to say.
+                post_record(plane, request, load64(piece + 8), size, index, FAULT)
         piece += PIECE_SIZE
-
-
-def post_fault(plane: int, request: int, member: int, addr: int, size: int) -> None:
-    """Let the control plane say in the log that *size* bytes at *addr* cannot be read.
-
-    Nobody waits for it, and when the pipe is full it has enough to say.
-    """
-    post = request + POST
-    store64(post, load64(request + INDEX))
-    store64(post + 8, load64(load64(request + MESSAGE) + IN_NODEID))
-    store64(post + 16, addr)
-    store64(post + 24, size)
-    store64(post + 32, member)
-    store64(post + 40, FAULT)
-    write(load64(plane + MISSES), post, POST_SIZE)
 
 
 def place_of(plane: int, request: int, stats: int, piece: int) -> int:

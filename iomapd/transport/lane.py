@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from iomapd.abi.fuse import IN_NODEID, IN_OPCODE, IN_UNIQUE, IO_END, READ, WRITE
-from iomapd.dataplane.plane import DEV, MISSES, STOP
+from iomapd.abi.fuse import IN_OPCODE, IN_UNIQUE, IO_END, READ, WRITE
+from iomapd.dataplane.plane import DEV, STOP
+from iomapd.dataplane.post import post_record
 from iomapd.dataplane.request import (
     BUSY,
     COOKIE,
     FORWARD_FOREIGN,
     FORWARD_UNMAPPED,
     FREE,
-    INDEX,
     KIND,
     LENGTH,
     MESSAGE,
@@ -34,8 +34,6 @@ from iomapd.dataplane.request import (
     PARK,
     PARKED,
     PARKS,
-    POST,
-    POST_SIZE,
     POST_WRITE,
     REQUEST_SIZE,
     SERVED,
@@ -46,7 +44,7 @@ from iomapd.dataplane.serve import serve
 from iomapd.dataplane.statistics import NR_PARKED, NR_RESUMED, add, count_forward
 from iomapd.native.bits import cycles
 from iomapd.native.memory import load32, load64, load_acquire, store64, store_release
-from iomapd.native.syscalls import read, write
+from iomapd.native.syscalls import read
 from iomapd.transport.block import IN_ERRNO, VERDICT
 from iomapd.transport.pending import remember, settle
 from iomapd.transport.relays import (
@@ -157,16 +155,12 @@ def park(plane: int, pending: int, request: int, stats: int) -> int:
     message = load64(request + MESSAGE)
     before = load64(request + STATE)
     store64(request + PARKS, parks)
-    store64(request + POST, load64(request + INDEX))
-    store64(request + POST + 8, load64(message + IN_NODEID))
-    store64(request + POST + 16, load64(request + MISSING))
-    store64(request + POST + 24, load64(request + MISSING_COUNT))
-    store64(request + POST + 32, POST_WRITE if load32(message + IN_OPCODE) == WRITE else 0)
-    store64(request + POST + 40, load64(request + KIND))
     # A stop refuses what nobody will serve any more.
     remember(pending, load64(message + IN_UNIQUE), 0)
     store_release(request + STATE, PARKED)
-    if write(load64(plane + MISSES), request + POST, POST_SIZE) == POST_SIZE:
+    pos, count = load64(request + MISSING), load64(request + MISSING_COUNT)
+    opflags = POST_WRITE if load32(message + IN_OPCODE) == WRITE else 0
+    if post_record(plane, request, pos, count, opflags, load64(request + KIND)):
         add(stats + NR_PARKED, 1)
         return AWAY
     store64(request + STATE, before)
