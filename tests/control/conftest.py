@@ -3,10 +3,12 @@
 
 import hashlib
 import os
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import trio
 
 from iomapd.control.mount import ControlPlane
 from iomapd.meta.records import LayoutRecord, MemberRecord, ProgramRecord, VolumeRecord
@@ -93,3 +95,24 @@ async def live(control, nursery):
     """The control plane with its task that makes durability points."""
     nursery.start_soon(control.points.run)
     return control
+
+
+@asynccontextmanager
+async def point_under_way(live, monkeypatch):
+    """Let a point flush the members, and commit when the block is over; later flushes go on."""
+    flushed, go_on = trio.Event(), trio.Event()
+    flush = live.core.io.flush
+
+    async def slow_flush(members):
+        failed = await flush(members)
+        if not flushed.is_set():
+            flushed.set()
+            await go_on.wait()
+        return failed
+
+    monkeypatch.setattr(live.core.io, "flush", slow_flush)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(live.points.make)
+        await flushed.wait()
+        yield
+        go_on.set()

@@ -17,7 +17,7 @@ from iomapd.control.misses import SERVE
 from iomapd.dataplane.engine import Hints
 from iomapd.native.memory import load64
 from tests.control.conftest import MIB, RAID0, make_control
-from tests.control.test_misses import Lane, make_live, new_file
+from tests.control.test_misses import living_lane, new_file
 
 UNIT = 65536
 SIZE = 2 * MIB
@@ -111,15 +111,8 @@ def file(tmp_path):
 
 @pytest.fixture
 async def lane(tmp_path, nursery):
-    control = make_live(tmp_path, mapper="cache")
-    nursery.start_soon(control.points.run)
-    lane = Lane(control, nursery)
-    yield lane
-    nursery.cancel_scope.cancel()
-    lane.close()
-    control.core.store.close()
-    for member in control.core.members:
-        member.close()
+    async with living_lane(tmp_path, nursery, "cache") as lane:
+        yield lane
 
 
 @pytest.fixture(scope="module")

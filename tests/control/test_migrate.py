@@ -10,7 +10,7 @@ import trio
 
 from iomapd.control.migrate import chunk_of
 from iomapd.errors import MemberError, SpaceError, UsageError
-from tests.control.conftest import MIB, make_control, reopened
+from tests.control.conftest import MIB, make_control, point_under_way, reopened
 from tests.control.faulty import Faulty
 from tests.control.soundness import assert_sound
 from tests.control.test_punch import extent
@@ -269,22 +269,8 @@ async def test_a_step_that_is_given_up_leaves_the_file_as_it_was(live):
 
 async def test_a_point_under_way_and_a_migration_do_not_hurt_each_other(live, monkeypatch):
     inode, data = await filled(live, 2 * MIB)
-    flushed, go_on = trio.Event(), trio.Event()
-    flush = live.core.io.flush
-
-    async def slow_flush(members):
-        failed = await flush(members)
-        if not flushed.is_set():
-            flushed.set()
-            await go_on.wait()
-        return failed
-
-    monkeypatch.setattr(live.core.io, "flush", slow_flush)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(live.points.make)
-        await flushed.wait()
+    async with point_under_way(live, monkeypatch):
         await migrate(live, inode, await other_layout(live), MIB)
-        go_on.set()
     assert await contents(live, inode) == data
     await assert_sound(live)
     assert live.core.store.space.written(inode.ino) == [(0, 2 * MIB)]

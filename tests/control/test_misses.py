@@ -4,6 +4,7 @@
 import os
 import stat
 import struct
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -93,9 +94,10 @@ def make_live(tmp_path, **kwargs):
     )  # fmt: skip
 
 
-@pytest.fixture(params=["program"])
-async def lane(request, tmp_path, nursery):
-    control = make_live(tmp_path, mapper=request.param)
+@asynccontextmanager
+async def living_lane(tmp_path, nursery, mapper):
+    """A lane of a mount with this strategy, which makes durability points."""
+    control = make_live(tmp_path, mapper=mapper)
     nursery.start_soon(control.points.run)
     lane = Lane(control, nursery)
     yield lane
@@ -104,6 +106,12 @@ async def lane(request, tmp_path, nursery):
     control.core.store.close()
     for member in control.core.members:
         member.close()
+
+
+@pytest.fixture(params=["program"])
+async def lane(request, tmp_path, nursery):
+    async with living_lane(tmp_path, nursery, request.param) as lane:
+        yield lane
 
 
 def new_file(lane, name=b"f"):

@@ -5,11 +5,10 @@ import random
 from pathlib import Path
 
 import pytest
-import trio
 
 from iomapd.control.punch import plan_punch
 from iomapd.mapping.extent import Extent, Strip
-from tests.control.conftest import MIB, make_control, reopened
+from tests.control.conftest import MIB, make_control, point_under_way, reopened
 from tests.control.soundness import allocated, assert_sound
 from tests.control.test_takeover import Killed
 
@@ -97,21 +96,8 @@ async def test_holes_can_be_filled_again(live):
 
 async def test_a_point_under_way_does_not_bring_marks_back(live, monkeypatch):
     inode, data = await filled(live, MIB)
-    flushed, go_on = trio.Event(), trio.Event()
-    flush = live.core.io.flush
-
-    async def slow_flush(members):
-        failed = await flush(members)
-        flushed.set()
-        await go_on.wait()
-        return failed
-
-    monkeypatch.setattr(live.core.io, "flush", slow_flush)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(live.points.make)
-        await flushed.wait()
+    async with point_under_way(live, monkeypatch):
         await live.puncher.punch(inode, 0, MIB // 2)
-        go_on.set()
     data[: MIB // 2] = bytes(MIB // 2)
     assert await contents(live, inode) == data
     monkeypatch.undo()
