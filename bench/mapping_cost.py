@@ -10,16 +10,16 @@ Sketch
     makes that 256 mappings, one of 1 MiB or more a single one, so the cost of a request is
     spread thinner the smaller the unit.  An upcall is a query to the store and a dozen Python
     objects, some tens of us.  A kept mapping costs a bisection in Python, a few us.  The
-    formula takes two divisions of 64-bit numbers, 5 to 10 ns each, and as much again goes into
-    checks and stores; a program adds a call by pointer.  Interpreted, every load and store
-    goes through ctypes: 20 to 50 us.
+    formula takes two divisions, shifts where they can be, and as much again goes into checks and
+    stores; a program is compiled into the same loop and costs what it computes.  Interpreted,
+    every load and store goes through ctypes, 20 to 50 us, and a program is called by pointer.
 
 Baseline
     "lane" is the compiled loop called from compiled code, all requests in a row: what a lane
     pays.  "shift" there is the least that anybody computes: unit and strips are powers of two,
     two shifts and a mask make a piece, nothing is checked.  "call" is the same behind a
-    pointer, as a program is, its answer in memory: what lies between the two is the machine's
-    price of a call it cannot predict, and no mapper can be cheaper that runs a user's code.
+    pointer, its answer in memory: what lies between the two is what a program would cost on top
+    if it were not compiled into the loop that asks it.
     "record" is the built-in formula,
     "cache" a bisection in the inode's table of places.
 
@@ -67,7 +67,7 @@ from iomapd.control.mappers import CachedMapper, Mapper, StripedMapper, UpcallMa
 from iomapd.control.places import PlaceTable
 from iomapd.control.programs import Programs
 from iomapd.control.slowpath import SlowPath
-from iomapd.dataplane.engine import MapEngine, encode
+from iomapd.dataplane.engine import EncodedExtent, MapEngine, encode
 from iomapd.dataplane.request import REQUEST_SIZE, lay_out
 from iomapd.errors import IomapdError
 from iomapd.geometry.sizes import format_size
@@ -146,15 +146,21 @@ class Volume:
         ino = INO + unit
         return Extent(ino, 0, FILE_SIZE, self.layouts[unit], unit, ino, strip, strip, strips)
 
+    def encode(self, extent: Extent, *, by_formula: bool = False) -> EncodedExtent:
+        """Lay *extent* out with the program's code, or the built-in formula."""
+        if by_formula:
+            return encode(extent, (), name=self.name)
+        return encode(extent, (), self.code.address, self.name, self.code.walk_address)
+
     def mapper(self, strategy: str, form: str) -> Mapper:
         """Return the mapper of a mount with ``mapper=STRATEGY``, its caches empty."""
-        address = 0 if strategy == "record" else self.code.address
+        by_formula = strategy == "record"
         engine = MapEngine(interpreted=form == "interpreted")
         slow = SlowPath(
             ExtentCache(),
             self.store.space,
             self.data_size_of,
-            lambda extent: encode(extent, (), address, self.name),
+            lambda extent: self.encode(extent, by_formula=by_formula),
         )
         upcalls = UpcallMapper(slow, engine, self.data_size_of)
         if strategy == "upcall":
@@ -220,8 +226,7 @@ def lane_work(volume: Volume, unit: int) -> dict[str, Work]:
         return lambda _kept=(keep, alive): function(where, *asked)
 
     places = PlaceTable(list(_places(extent)))
-    by_formula = encode(extent, (), 0, volume.name)
-    by_program = encode(extent, (), volume.code.address, volume.name)
+    by_formula, by_program = volume.encode(extent, by_formula=True), volume.encode(extent)
     # Log2 of unit and strips; the pointer; room for a question and its answer.
     behind = unit_of_code.address("shift_behind_pointer")
     powers = (unit.bit_length() - 1, NR_STRIPS.bit_length() - 1)

@@ -9,9 +9,9 @@ the pieces go.  It returns the number of mappings, 0 if one was refused.
 from __future__ import annotations
 
 from iomapd.abi import HANDLED
-from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.gather import map_by_places, map_by_program
 from iomapd.dataplane.request import GO_ON, NR_PIECES, PIECES
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.calls import call1
 from iomapd.native.memory import load64, store64
 

@@ -22,9 +22,9 @@ from bench import (
 from bench.candidates import KIB, MIB, BenchError, Candidate
 from bench.rounds import Access, Goal, Job, Results, spread
 from iomapd.dataplane.engine import encode
-from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.request import PIECES, REQUEST_SIZE, lay_out
 from iomapd.mapping.extent import Extent, Strip
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.memory import load64
 from iomapd.native.region import Region
 from iomapd.tools.fio import Point, Rate

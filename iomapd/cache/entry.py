@@ -20,7 +20,7 @@
        120  -        reserved, zero
 
 An extent block is immutable: ``count``, then *count* triples (start, end, words) in file order,
-bytes; *words* is the address of the extent as `dataplane.find` reads it, 0 for a hole.  What
+bytes; *words* is the address of the extent as `mapping.walk` reads it, 0 for a hole.  What
 lies between the triples is not known here.
 
 Entries lie in buckets of `WAYS`; an inode's bucket is chosen by the low bits of its number, and

@@ -21,7 +21,7 @@ from iomapd.abi.program import (
     END_WRITTEN,
     WORD,
 )
-from iomapd.dataplane.find import prepare
+from iomapd.mapping.walk import prepare
 from iomapd.native.calls import call1
 from iomapd.native.memory import load64, store64
 from iomapd.native.region import Region

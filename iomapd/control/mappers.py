@@ -7,7 +7,7 @@
     program   extents are kept; the layout's compiled program maps inside them
 
 What differs is how often the store is asked and what is remembered; the loop that
-finds, asks and checks is the same (`dataplane.find`).
+finds, asks and checks is the same (`mapping.walk`).
 """
 
 from __future__ import annotations

@@ -161,10 +161,11 @@ class Programs:
         """
         layout = self.layouts[extent.layout]
         row = self.rows[layout.program]
-        address = 0
-        if len(extent.strips) > 1 and not self._built_in:
-            address = self._load(layout).address
-        return encode(extent, layout.params, address, row.name)
+        # A program that is refused does not matter to an extent of one strip.
+        if self._built_in or len(extent.strips) == 1:
+            return encode(extent, layout.params, name=row.name)
+        loaded = self._load(layout)
+        return encode(extent, layout.params, loaded.address, row.name, loaded.walk_address)
 
     # -- proofs
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import granule, member_of
 from iomapd.dataplane.plane import MEMBER_DATA_OFFSET, MEMBER_FD
 from iomapd.dataplane.request import (
@@ -35,6 +34,7 @@ from iomapd.dataplane.request import (
 )
 from iomapd.dataplane.runs import collect, move_run
 from iomapd.dataplane.statistics import count_error, count_member
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.memory import load32, load64, store16, store32, store64
 from iomapd.native.syscalls import IOV_SIZE, io_getevents, io_submit
 

@@ -12,7 +12,7 @@ from typing import Final
 from iomapd.abi.units import BLOCK
 from iomapd.cache.entry import find_extent
 from iomapd.cache.marks import first_block, last_block, mark, next_set
-from iomapd.dataplane.find import FRESH, MARKS, OFFSET
+from iomapd.mapping.walk import FRESH, MARKS, OFFSET
 from iomapd.native.memory import load64
 
 # What is known of a block's content.

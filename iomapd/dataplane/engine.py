@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from array import array
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from iomapd.abi.program import (
     CTX_FIRST_HINT,
@@ -19,10 +19,11 @@ from iomapd.abi.program import (
     NR_PARAMS,
     WORD,
 )
-from iomapd.dataplane.find import FRESH, MARKS, PIECE_SIZE, REASONS, map_range
+from iomapd.dataplane.find import map_asking, map_range
 from iomapd.errors import BadMappingError
 from iomapd.jit.sources import CompileError
 from iomapd.jit.unit import load_unit
+from iomapd.mapping.walk import FRESH, MARKS, PIECE_SIZE, REASONS
 from iomapd.native.region import Region
 
 if TYPE_CHECKING:
@@ -90,16 +91,23 @@ class EncodedExtent:
 
 
 def encode(
-    extent: Extent, params: Sequence[int] = (), program: int = 0, name: str = "raid0"
+    extent: Extent,
+    params: Sequence[int] = (),
+    program: int = 0,
+    name: str = "raid0",
+    walk: int = 0,
 ) -> EncodedExtent:
-    """Lay an extent out as `find` describes.
+    """Lay an extent out as `mapping.walk` describes; one of one strip asks no program.
 
     Args:
         extent: geometry.
         params: the layout's parameters, up to 8.
         program: address of the compiled program; 0 = the built-in raid0 formula.
         name: what to call the program when its answer is refused.
+        walk: address of the walk that the program is compiled into; 0 = by pointer.
     """
+    if len(extent.strips) == 1:
+        program = walk = 0
     padded = [*params, *(0,) * (NR_PARAMS - len(params))]
     head = [
         extent.offset, extent.length, extent.unit, len(extent.strips), extent.strip_length,
@@ -108,7 +116,7 @@ def encode(
     strips = [word for strip in extent.strips for word in (strip.member, strip.addr)]
     asked = "program" if program else "formula"
     answered_by = asked if len(extent.strips) > 1 else "linear"
-    return EncodedExtent(array("q", [*head, *padded, 0, 0, *strips]), name, answered_by)
+    return EncodedExtent(array("q", [*head, *padded, 0, 0, walk, *strips]), name, answered_by)
 
 
 class MapEngine:
@@ -122,7 +130,7 @@ class MapEngine:
         self._out = array("q", bytes(ROOM * PIECE_SIZE))
         self._out_addr = self._out.buffer_info()[0]
         self._ctx_addr = self._ctx.addr
-        self._map: Callable[..., int] = map_range if interpreted else _compiled()
+        self._map, self._map_asking = _INTERPRETED if interpreted else _compiled()
 
     def pieces(self, extent: EncodedExtent, pos: int, end: int, limit: int = ROOM) -> list[Piece]:
         """Map ``[pos, end)``, or a prefix of it when more than *limit* pieces are needed.
@@ -130,7 +138,12 @@ class MapEngine:
         Raises:
             BadMappingError: the answer breaks the contract; names program and position.
         """
-        count = self._map(extent.addr, pos, end, self._ctx_addr, self._out_addr, min(limit, ROOM))
+        return self._pieces(self._map, extent, pos, end, min(limit, ROOM))
+
+    def _pieces(
+        self, how: Callable[..., int], extent: EncodedExtent, pos: int, end: int, limit: int
+    ) -> list[Piece]:
+        count = how(extent.addr, pos, end, self._ctx_addr, self._out_addr, limit)
         if count <= 0:
             self.counters.refused += 1
             why = REASONS.get(count, f"answered {count}")
@@ -148,14 +161,19 @@ class MapEngine:
         """
         # Whatever was asked before may have left its own.
         self._hints[:] = _CLEAR
-        (piece,) = self.pieces(extent, pos, end, limit=1)
+        (piece,) = self._pieces(self._map_asking, extent, pos, end, 1)
         words = self._hints.tolist()
         return piece, Hints(*words) if any(words) else NO_HINTS
 
 
-def _compiled() -> Callable[..., int]:
+_Maps: TypeAlias = "tuple[Callable[..., int], Callable[..., int]]"
+_INTERPRETED: Final[_Maps] = (map_range, map_asking)
+
+
+def _compiled() -> _Maps:
     try:
-        return load_unit("mapping", [map_range]).function("map_range")
+        unit = load_unit("mapping", _INTERPRETED)
     except CompileError as exc:
         log.warning("mapping runs interpreted: %s", exc)
-        return map_range
+        return _INTERPRETED
+    return unit.function("map_range"), unit.function("map_asking")

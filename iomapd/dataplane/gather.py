@@ -22,7 +22,7 @@ from iomapd.abi.units import BLOCK
 from iomapd.cache.entry import PLACES
 from iomapd.cache.marks import first_block, last_block, next_clear, next_set
 from iomapd.dataplane.content import find_triple
-from iomapd.dataplane.find import MARKS, OFFSET, PIECE_SIZE, map_range
+from iomapd.dataplane.find import map_range
 from iomapd.dataplane.members import member_of, mode_of
 from iomapd.dataplane.plane import (
     BY_CACHE,
@@ -58,6 +58,7 @@ from iomapd.dataplane.request import (
     UPCALL,
     WALKED,
 )
+from iomapd.mapping.walk import MARKS, OFFSET, PIECE_SIZE
 from iomapd.native.memory import load64, load_acquire, store64
 
 # A record of the table of places: start, end (file positions), member, addr.

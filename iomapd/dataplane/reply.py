@@ -18,7 +18,6 @@ from iomapd.abi.fuse import (
     OUT_UNIQUE,
     WRITE_OUT_SIZE,
 )
-from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import mapping_of, member_of
 from iomapd.dataplane.plane import DEV, MEMBER_DATA_OFFSET, MEMBER_FD, ZEROS
 from iomapd.dataplane.post import post_record
@@ -40,6 +39,7 @@ from iomapd.dataplane.statistics import (
     count_error,
     count_member,
 )
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.memory import load64, store32, store64
 from iomapd.native.syscalls import IOV_SIZE, preadv, write, writev
 

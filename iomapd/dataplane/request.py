@@ -3,7 +3,7 @@
 
     OFFSET  AREA     SIZE
          0  record   words below; scratch: ctx, reply header, record to post, timespec, batch
-      4096  pieces   NR_PIECES_MAX * PIECE_SIZE, as `dataplane.find` writes them
+      4096  pieces   NR_PIECES_MAX * PIECE_SIZE, as `mapping.walk` writes them
      24576  iovecs   IOV_MAX * IOV_SIZE
      45056  buffer   DATA_MAX + two blocks of margin, page-aligned
 
@@ -23,7 +23,7 @@ from typing import Final
 from iomapd.abi.fuse import IO_END
 from iomapd.abi.program import CTX_SIZE
 from iomapd.abi.units import BLOCK
-from iomapd.dataplane.find import PIECE_SIZE
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.memory import store64
 from iomapd.native.syscalls import IOV_MAX, IOV_SIZE
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import granule
 from iomapd.dataplane.request import ORIGIN
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.memory import load64, store64
 from iomapd.native.syscalls import IOV_MAX, IOV_SIZE, preadv, pwritev
 

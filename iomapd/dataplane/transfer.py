@@ -19,7 +19,6 @@ import errno
 from typing import Final
 
 from iomapd.dataplane.batch import move_together
-from iomapd.dataplane.find import PIECE_SIZE
 from iomapd.dataplane.members import granule, mapping_of, meet, member_of, mode_of
 from iomapd.dataplane.plane import (
     BUFFERED,
@@ -51,6 +50,7 @@ from iomapd.dataplane.request import (
 )
 from iomapd.dataplane.runs import collect, move_run
 from iomapd.dataplane.statistics import count_error, count_member
+from iomapd.mapping.walk import PIECE_SIZE
 from iomapd.native.memory import fetch_add, load64, store64
 from iomapd.native.syscalls import IOV_SIZE, process_vm_readv, readahead
 

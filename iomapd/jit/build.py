@@ -39,11 +39,12 @@ _ERROR_MODEL: Final = "numpy"
 # numba keeps functions apart when it is to remember their lines.
 _NOINLINE: Final = re.compile(r"^(attributes #\d+ = .*)\bnoinline ", re.MULTILINE)
 
-# numba links every function that it compiles, to no use here.  Divisions are defined later, so
-# until then their names mean something that ends the process if it were ever called.
+# numba links every function that it compiles, to no use here.  Divisions and programs come later,
+# so until then their names mean something that ends the process if it were ever called.
 _ABORT: Final = ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p).value
 llvm.add_symbol(division.DIVIDE, _ABORT)
 llvm.add_symbol(division.MODULO, _ABORT)
+llvm.add_symbol(natives.ANSWER, _ABORT)
 
 _registered: set[FunctionType] = set()
 
@@ -141,7 +142,34 @@ def _register(functions: Sequence[FunctionType], *, lines: bool) -> None:
 def _compile(entry: Callable[..., int], *, lines: bool) -> Any:
     """Compile one entry; return its module with a C function around it."""
     count = entry.__code__.co_argcount
-    signature = numba.types.int64(*[numba.types.int64] * count)
+    module, inner = _compile_inner(entry, numba.types.int64, lines=lines)
+    module.link_in(llvm.parse_assembly(_wrapper(entry.__name__, inner, count)))
+    return module
+
+
+def link_answer(function: Callable[..., tuple[int, ...]]) -> Any:
+    """Let numba compile what `native.calls.linked_answer` is to call.
+
+    Args:
+        function: takes four integers and returns as many.
+
+    Returns:
+        A module with that function for `link_entries`' modules to be linked with.
+
+    Raises:
+        CompileError: as `build_object`.
+    """
+    _register(reachable([function]), lines=False)
+    tuple_of: Any = numba.types.UniTuple
+    kind = tuple_of(numba.types.int64, natives.ANSWER_WORDS)
+    module, inner = _compile_inner(function, kind, lines=False)
+    module.link_in(llvm.parse_assembly(_answer_wrapper(inner)))
+    return module
+
+
+def _compile_inner(entry: Callable[..., Any], kind: Any, *, lines: bool) -> tuple[Any, str]:
+    """Compile one function; return its module and the name that numba gave it."""
+    signature = kind(*[numba.types.int64] * entry.__code__.co_argcount)
     njit: Any = numba.njit  # its annotations leave out the two switches for wrappers
     compiler = njit(
         signature,
@@ -162,10 +190,7 @@ def _compile(entry: Callable[..., int], *, lines: bool) -> Any:
         raise CompileError(f"{entry.__name__} does not compile: {error}") from error
     # An attribute of no meaning takes its place, for a group of none is a syntax error.
     text = _NOINLINE.sub(r'\1"lines" ', str(result.library.get_llvm_str()))
-    module = llvm.parse_assembly(text)
-    wrapper = _wrapper(entry.__name__, result.fndesc.llvm_func_name, count)
-    module.link_in(llvm.parse_assembly(wrapper))
-    return module
+    return llvm.parse_assembly(text), str(result.fndesc.llvm_func_name)
 
 
 def _wrapper(name: str, inner: str, count: int) -> str:
@@ -183,6 +208,25 @@ define i64 @{name}({given}) {{
   %value = load i64, ptr %result
   %answer = select i1 %returned, i64 %value, i64 {CRASHED}
   ret i64 %answer
+}}
+"""
+
+
+def _answer_wrapper(inner: str) -> str:
+    """The function `natives.ANSWER`; what is not returned is a status that is no success."""
+    given = ", ".join(f"i64 %a{index}" for index in range(4))
+    return f"""
+declare i32 @{inner}(ptr, ptr, i64, i64, i64, i64)
+define void @{natives.ANSWER}(ptr %result, {given}) {{
+  %exception = alloca ptr
+  %status = call i32 @{inner}(ptr %result, ptr %exception, {given})
+  %returned = icmp eq i32 %status, 0
+  br i1 %returned, label %done, label %crashed
+crashed:
+  store i64 {CRASHED}, ptr %result
+  br label %done
+done:
+  ret void
 }}
 """
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _I64: Final = ir.IntType(64)
 
+ANSWER: Final = "iomapd.answer"
+"""The name by which compiled code calls the program that will be linked in."""
+ANSWER_WORDS: Final = 4
+
 # The kernel destroys rcx and r11 and may write any memory the arguments point to.
 _SYSCALL: Final = {
     "x86_64": ("syscall", "={rax},{rax},{rdi},{rsi},{rdx},{r10},{r8},{r9},~{rcx},~{r11},~{memory}")
@@ -152,6 +156,19 @@ def _emit_cycles(typing_context: Any) -> Any:
 _cycles: Any = intrinsic(_emit_cycles)
 
 
+def _emit_likely(typing_context: Any, flag: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bit = ir.IntType(1)
+        kind = ir.FunctionType(bit, [bit, bit])
+        expect = builder.module.declare_intrinsic("llvm.expect", [bit], kind)
+        return builder.call(expect, [args[0], bit(1)])
+
+    return types.boolean(types.boolean), generate
+
+
+_likely: Any = intrinsic(_emit_likely)
+
+
 def _emit_syscall(
     typing_context: Any, nr: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any
 ) -> Any:
@@ -186,6 +203,38 @@ def _emit_call2(typing_context: Any, function: Any, first: Any, second: Any) -> 
 
 
 _call2: Any = intrinsic(_emit_call2)
+
+
+def _emit_call6(
+    typing_context: Any, function: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64] * 6).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), args[1:])
+
+    return types.int64(*[types.int64] * 7), generate
+
+
+_call6: Any = intrinsic(_emit_call6)
+
+
+def _emit_linked_answer(typing_context: Any, extent: Any, ctx: Any, pos: Any, count: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        # A pointer that is one from the start: LLVM keeps in registers what goes through it.
+        kind = ir.ArrayType(_I64, ANSWER_WORDS)
+        allocate: Any = cgutils.alloca_once
+        found = allocate(builder, kind)
+        signature = ir.FunctionType(ir.VoidType(), [kind.as_pointer(), *[_I64] * 4])
+        insert: Any = cgutils.get_or_insert_function
+        builder.call(insert(builder.module, signature, ANSWER), [found, *args])
+        return builder.load(found)
+
+    tuple_of: Any = types.UniTuple
+    answer = tuple_of(types.int64, ANSWER_WORDS)
+    return answer(*[types.int64] * 4), generate
+
+
+_linked_answer: Any = intrinsic(_emit_linked_answer)
 
 
 def _wrapping(method: str) -> Any:
@@ -259,6 +308,7 @@ overload(memory.clear)(lambda addr, size: lambda addr, size: _clear(addr, size))
 overload(bits.trailing_zeros)(lambda word: lambda word: _trailing_zeros(word))
 overload(bits.bit_length)(lambda word: lambda word: _bit_length(word))
 overload(bits.cycles)(lambda: lambda: _cycles())
+overload(bits.likely, inline="always")(lambda flag: lambda flag: _likely(flag))
 _overload_binary(integers.add, _wrapping("add"))
 _overload_binary(integers.subtract, _wrapping("sub"))
 _overload_binary(integers.multiply, _wrapping("mul"))
@@ -269,6 +319,16 @@ overload(calls.call1)(
 )
 overload(calls.call2)(
     lambda function, first, second: lambda function, first, second: _call2(function, first, second)
+)
+overload(calls.call6)(
+    lambda function, a, b, c, d, e, f: (
+        lambda function, a, b, c, d, e, f: _call6(function, a, b, c, d, e, f)
+    )
+)
+overload(calls.linked_answer)(
+    lambda extent, ctx, pos, count: (
+        lambda extent, ctx, pos, count: _linked_answer(extent, ctx, pos, count)
+    )
 )
 overload(syscalls.syscall)(
     lambda number, a, b, c, d, e, f: (

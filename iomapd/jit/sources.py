@@ -35,7 +35,8 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
         memory.load_acquire, memory.store_release, memory.fence,
         memory.exchange, memory.fetch_add, memory.fetch_or, memory.fetch_and, memory.fetch_max,
         memory.copy, memory.clear, bits.trailing_zeros, bits.bit_length, bits.cycles,
-        calls.call1, calls.call2, syscalls.syscall,
+        bits.likely,
+        calls.call1, calls.call2, calls.call6, calls.linked_answer, syscalls.syscall,
         integers.add, integers.subtract, integers.multiply, integers.divide, integers.modulo,
     }
 )  # fmt: skip
@@ -45,7 +46,7 @@ class CompileError(IomapdError):
     """A function cannot be compiled: it breaks a rule of the compiled rooms."""
 
 
-def reachable(entries: Iterable[Callable[..., int]]) -> list[FunctionType]:
+def reachable(entries: Iterable[Callable[..., object]]) -> list[FunctionType]:
     """List every plain function that *entries* can call, callees first, entries included.
 
     Raises:
@@ -57,7 +58,7 @@ def reachable(entries: Iterable[Callable[..., int]]) -> list[FunctionType]:
     return list(found)
 
 
-def _visit(function: Callable[..., int], found: dict[FunctionType, None]) -> None:
+def _visit(function: Callable[..., object], found: dict[FunctionType, None]) -> None:
     if function in found or function in NATIVES:
         return
     if not isinstance(function, FunctionType):

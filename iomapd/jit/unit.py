@@ -91,6 +91,28 @@ def load_unit(
     return Unit(name, key, data, entries, compiled=compiled, path=path)
 
 
+def load_linked(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
+    """Return *entries* as LLVM bitcode, not optimised yet, to be linked with what they lack.
+
+    Args:
+        name: what it is kept under; letters, digits and dashes.
+        entries: as of `load_unit`.
+
+    Raises:
+        CompileError: as `load_unit`.
+    """
+    key = unit_key(name, entries)
+    store = cache.ObjectStore.open()
+    data = store.load(name, key) if store else None
+    if data is None:
+        from iomapd.jit.build import link_entries
+
+        data = bytes(link_entries(name, entries).as_bitcode())
+        if store:
+            store.save(name, key, data)
+    return data
+
+
 def is_kept(name: str, entries: Sequence[Callable[..., int]]) -> bool:
     """Tell whether `load_unit` would find the object file of an earlier process."""
     store = cache.ObjectStore.open(None)

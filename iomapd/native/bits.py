@@ -26,3 +26,12 @@ def cycles() -> int:
     decade; interpreted, nanoseconds.  How fast it goes is for the caller to measure.
     """
     return time.perf_counter_ns()
+
+
+def likely(flag: bool) -> bool:
+    """Return *flag*; compiled, tell LLVM that it is nearly always true.
+
+    What follows such a test becomes a jump that the processor predicts, so that it need not wait
+    for what is tested; without it, LLVM may select one of two results instead, which waits.
+    """
+    return flag

@@ -36,6 +36,23 @@ def call2(function: int, first: int, second: int) -> int:
     return int(_ENTRY2(function)(first, second))
 
 
+_ENTRY6 = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 6)
+
+
+def call6(function: int, a: int, b: int, c: int, d: int, e: int, f: int) -> int:
+    """Call the compiled function at address *function* with six arguments."""
+    return int(_ENTRY6(function)(a, b, c, d, e, f))
+
+
+def linked_answer(extent: int, ctx: int, pos: int, count: int) -> tuple[int, int, int, int]:
+    """Ask the program that is linked in; compiled code only, see `mapping.walk.answer`.
+
+    Raises:
+        NotImplementedError: always; interpreted code is not linked.
+    """
+    raise NotImplementedError
+
+
 def library_function(name: str) -> int:
     """Return the address of *name* in the C library."""
     return ctypes.cast(getattr(_libc, name), ctypes.c_void_p).value or 0

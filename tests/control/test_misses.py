@@ -28,8 +28,8 @@ from iomapd.cache.entry import (
 from iomapd.cache.marks import mark
 from iomapd.control.misses import FORWARD, SERVE, Misses
 from iomapd.control.mount import ControlPlane
-from iomapd.dataplane.find import FRESH, MARKS
 from iomapd.dataplane.request import ANSWER_ADDR, ANSWER_MEMBER, ANSWER_STATUS, ANSWERED, FAULT
+from iomapd.mapping.walk import FRESH, MARKS
 from iomapd.meta.store import Store
 from iomapd.native.memory import fetch_add, fetch_or, load64, store64
 from iomapd.native.region import Region

@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from iomapd.jit import load_unit
-from iomapd.native.bits import cycles, trailing_zeros
+from iomapd.native.bits import cycles, likely, trailing_zeros
+from iomapd.native.calls import call6
 from iomapd.native.memory import (
     clear,
     copy,
@@ -94,9 +95,23 @@ def add_often(target, times):
     return 1
 
 
+def sum_of_six(a, b, c, d, e, f):
+    return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f
+
+
+def call_with_six(function, first):
+    return call6(function, first, 1, 2, 3, 4, 5)
+
+
+def sign(value):
+    if likely(value > 0):
+        return 1
+    return 2 if likely(value == 0) else 3
+
+
 FUNCTIONS = [
     copy_every_width, truncating_stores, read_from, write_to, modify_every_way, copy_and_clear,
-    zeros_below, time_passes, add_often,
+    zeros_below, time_passes, add_often, sum_of_six, call_with_six, sign,
 ]  # fmt: skip
 
 
@@ -186,3 +201,12 @@ def test_two_threads_lose_no_count(compiled):
     for thread in threads:
         thread.join()
     assert int.from_bytes(region.read(0, 8), "little") == 2 * times
+
+
+def test_what_is_likely_is_not_taken_for_certain(functions):
+    assert [functions["sign"](value) for value in (5, 0, -5)] == [1, 2, 3]
+
+
+def test_a_function_of_six_arguments_is_called_by_its_address(functions, compiled):
+    address = compiled.address("sum_of_six")
+    assert functions["call_with_six"](address, 7) == sum_of_six(7, 1, 2, 3, 4, 5)

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeAlias
 from iomapd.jit.admission.limits import ANSWER_MAX, WALL_SECONDS, words_of_death
 from iomapd.jit.admission.proving import Prover
 from iomapd.jit.admission.verdict import FAIL, STAGES, Admission, Stage
+from iomapd.jit.admission.walks import linked_walk
 
 _PACKAGES: Final = Path(__file__).parents[3]
 
@@ -109,7 +110,9 @@ def examine(
         "name": name, "text": text, "file": file, "params": params and list(params),
         "guess": guess, "kernel": kernel, "timing": timing, "listings": listings,
     }  # fmt: skip
-    Prover()  # compiled by us if need be, because the child cannot keep what it compiles
+    # Compiled by us if need be, because the child cannot keep what it compiles.
+    Prover()
+    linked_walk()
     collected = _Collected(progress)
     death = _run_child(json.dumps(request).encode(), collected)
     return collected.examination(name, text, file, death)

@@ -22,6 +22,7 @@ from iomapd.abi.program import (
     NR_WORDS,
 )
 from iomapd.abi.units import BLOCK
+from iomapd.jit.admission.agree_walk import STEPS, agree_walk
 from iomapd.jit.admission.inputs import LOWEST, inputs_of, is_guaranteed
 from iomapd.jit.admission.interpret import interpret
 from iomapd.jit.admission.source import refusal
@@ -36,16 +37,19 @@ if TYPE_CHECKING:
 
 _INPUTS_MIN: Final = 100
 _INPUTS_MAX: Final = 2000
+_WALKS_MIN: Final = 50
+_WALKS_MAX: Final = 500
 
 # Interpreted steps that all inputs together may take, about a second.
 _STEPS: Final = 1 << 21
 
 
 class Agreement(NamedTuple):
-    """How many inputs were compared, and how many of them in the kernel as well."""
+    """How many inputs were compared, how many of them in the kernel as well, and how many walks."""
 
     compared: int
     in_kernel: int
+    walks: int
 
 
 def agree(
@@ -53,6 +57,7 @@ def agree(
     addresses: Mapping[str, int],
     step_bound: int,
     loaded: Mapping[str, KernelProgram] | None = None,
+    walk: int = 0,
 ) -> Agreement:
     """Compare the interpreter with compiled code, and with the kernel.
 
@@ -61,6 +66,7 @@ def agree(
         addresses: of the compiled entries, by name.
         step_bound: most steps of one answer; more steps, fewer inputs.
         loaded: what the kernel has accepted, by name; nothing where it was not asked.
+        walk: address of the walk that the program is compiled into; 0 = not compared.
 
     Raises:
         ProgramError: with the smallest input found on which they differ.
@@ -74,7 +80,9 @@ def agree(
                 raise refusal(program.file, entry.line, entry.words(_smaller(words, entry.differ)))
             compared += 1
             in_kernel += entry.is_asked_in_kernel(words)
-    return Agreement(compared, in_kernel)
+    few = max(_WALKS_MIN, min(_WALKS_MAX, _STEPS // (STEPS * max(step_bound, 1))))
+    walks = agree_walk(program, walk, inputs_of(BEGIN, count), few) if walk else 0
+    return Agreement(compared, in_kernel, walks)
 
 
 class _Entry:

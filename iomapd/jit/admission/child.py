@@ -28,6 +28,7 @@ from iomapd.jit.admission.limits import MEMORY, apply_limits
 from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.prove import prove
 from iomapd.jit.admission.verdict import FAIL, PASS, SKIP, Stage
+from iomapd.jit.admission.walks import WALK
 from iomapd.jit.bpf.kernel import environment
 from iomapd.jit.machine import load_object
 
@@ -74,7 +75,8 @@ class Examiner:
         verified = self._verify(program, compiled)
         engine = load_object(compiled.object)
         addresses = {name: engine.get_function_address(name) for name in program.entries}
-        self._agree(program, addresses, bound.steps, verified)
+        walk = engine.get_function_address(WALK)
+        self._agree(program, addresses, walk, bound.steps, verified)
         self._prove(program, addresses[BEGIN], bound.steps)
         self.code = compiled.object
 
@@ -126,13 +128,14 @@ class Examiner:
         self,
         program: ParsedProgram,
         addresses: dict[str, int],
+        walk: int,
         steps: int,
         verified: Verification | None,
     ) -> None:
         self._begin("agree")
         loaded = verified.loaded if verified else {}
-        found = agree(program, addresses, steps, loaded)
-        words = f"interpreter and x86 code agree on {found.compared} inputs"
+        found = agree(program, addresses, steps, loaded, walk)
+        words = f"interpreter and x86 code agree on {found.compared} inputs and {found.walks} walks"
         if found.in_kernel:
             words += f", BPF in the kernel as well on {found.in_kernel} of them"
         if verified and verified.loaded and self._request["timing"]:

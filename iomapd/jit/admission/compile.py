@@ -9,15 +9,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from iomapd.jit.admission.lower import functions_of, lower
+import llvmlite.binding as llvm
+
+from iomapd.errors import ProgramError
+from iomapd.jit.admission.lower import answer_of, functions_of, lower, lower_answer
 from iomapd.jit.admission.source import refusal
-from iomapd.jit.build import finish_module, link_entries, strip_lines
+from iomapd.jit.admission.walks import WALK, linked_walk
+from iomapd.jit.build import finish_module, link_answer, link_entries, strip_lines
 from iomapd.jit.sources import CompileError
 
 if TYPE_CHECKING:
     from iomapd.jit.admission.tree import ParsedProgram
 
 _INSTRUCTION: Final = re.compile(r"^\t[a-z]", re.MULTILINE)
+WALK_MAX: Final = 512
+"""Instructions up to which a program gets a walk of its own; beside more, a call is nothing."""
 _FLOATS: Final = ("half", "bfloat", "float", "double", "fp128")
 
 
@@ -25,9 +31,9 @@ class Compiled(NamedTuple):
     """An object file with one function per entry, the two listings of it, and where it came from.
 
     Attributes:
-        object: ELF, for this processor.
-        ir: LLVM IR, optimised.
-        assembly: what the object says.
+        object: ELF, for this processor; most programs have their walk in it, too.
+        ir: LLVM IR of the entries, optimised.
+        assembly: what the object says of the entries.
         linked: LLVM IR as numba left it, with source lines, for other targets.
     """
 
@@ -58,8 +64,25 @@ def compile_program(program: ParsedProgram) -> Compiled:
         raise _refused(program, str(error).splitlines()[0]) from error
     _check(program, module)
     ir = str(module)  # before the emitter prepares the module for its own use
-    code = bytes(target.emit_object(module))
-    return Compiled(code, ir, str(target.emit_assembly(module)), linked)
+    assembly = str(target.emit_assembly(module))
+    if len(_INSTRUCTION.findall(assembly)) <= WALK_MAX:
+        module = _with_walk(program, linked, list(functions)) or module
+    return Compiled(bytes(target.emit_object(module)), ir, assembly, linked)
+
+
+def _with_walk(program: ParsedProgram, linked: str, names: list[str]) -> Any:
+    """Return the optimised module of *program* and its walk; None if LLVM makes too much of it."""
+    whole = llvm.parse_assembly(linked)
+    try:
+        whole.link_in(link_answer(answer_of(lower_answer(program))))
+        whole.link_in(llvm.parse_bitcode(linked_walk()))
+        strip_lines(whole)
+        finish_module("program", whole, [*names, WALK], inline=True)
+        _check(program, whole)
+    except (CompileError, ProgramError):
+        # The program alone has passed, and is called by pointer then.
+        return None
+    return whole
 
 
 def _check(program: ParsedProgram, module: Any) -> None:

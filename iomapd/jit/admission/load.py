@@ -22,6 +22,7 @@ from iomapd.abi.program import BEGIN, ENDS
 from iomapd.jit import cache, machine
 from iomapd.jit.admission.admit import Progress, examine
 from iomapd.jit.admission.verdict import Admission, verdict_from_bytes, verdict_to_bytes
+from iomapd.jit.admission.walks import WALK
 from iomapd.jit.bpf.kernel import environment
 from iomapd.jit.sources import OBJECT_ABI, add_environment
 
@@ -41,6 +42,7 @@ class LoadedProgram:
         admission: the verdict.
         key: hex SHA-256 of everything that code and verdict depend on.
         address: of ``iomap_begin``, for `native.calls.call1`.
+        walk_address: of `mapping.walk.walk` with ``iomap_begin`` in it, or 0 without one.
         end_address: of ``iomap_end``, or 0 without one.
         ioend_address: of ``iomap_ioend``, or 0 without one.
         from_cache: whether nothing had to be examined.
@@ -52,6 +54,7 @@ class LoadedProgram:
         self.from_cache = from_cache
         self._engine = machine.load_object(code)
         self.address = self._address_of(BEGIN)
+        self.walk_address = self._address_of(WALK)
         self.end_address, self.ioend_address = map(self._address_of, ENDS)
 
     def _address_of(self, name: str) -> int:
@@ -119,7 +122,9 @@ def _examiners() -> list[Path]:
     rooms = [_PACKAGE / "jit" / "admission", _PACKAGE / "jit" / "bpf", _PACKAGE / "native"]
     files = [path for room in rooms for path in sorted(room.glob("*.py"))]
     abi = _PACKAGE / "abi"
-    return [*files, abi / "__init__.py", abi / "program.py", _PACKAGE / "mapping" / "proof.py"]
+    mapping = _PACKAGE / "mapping"
+    parts = [abi / "__init__.py", abi / "program.py", mapping / "proof.py", mapping / "walk.py"]
+    return [*files, *parts]
 
 
 def _pack(examination: Examination) -> bytes:

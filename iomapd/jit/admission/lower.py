@@ -15,6 +15,15 @@ which load.
                                                     store64(ctx + 112, o_strip)  # 12
                                                     return 1  # 12
 
+`lower_answer` writes ``iomap_begin`` once more, as `mapping.walk.answer`: what it answers is
+returned, and what it is asked comes from the words of the extent.
+
+    def answer(extent, ctx, pos, count):
+        i_pos = pos
+        i_unit = load64(extent + 16)
+        ...
+        return 1, o_strip, o_addr, o_length
+
 The comments say which line of the source a statement comes from; `functions_of` turns them into
 the line numbers of the code, which numba and LLVM then carry as far as BPF.
 """
@@ -35,6 +44,7 @@ from iomapd.abi.program import (
     END_C0,
     ENTRIES,
     NR_COUNTERS,
+    NR_PARAMS,
     WORD,
 )
 from iomapd.jit.admission.flow import parts_of
@@ -59,6 +69,7 @@ from iomapd.jit.admission.tree import (
     Return,
     Unary,
 )
+from iomapd.mapping.walk import NR_STRIPS, PARAMS, SEED, STRIP_LENGTH, UNIT
 from iomapd.native.integers import add, divide, modulo, multiply, subtract
 from iomapd.native.memory import load64, store64
 
@@ -70,6 +81,18 @@ if TYPE_CHECKING:
 LOWERED: Final = "<lowered program>"
 """What numba and LLVM take for the name of the source."""
 
+_ANSWER: Final = "answer"
+_ANSWERED: Final = ("strip", "addr", "length")
+# Where the words of ctx come from when there is no ctx.
+_ASKED: Final = {
+    "pos": "pos",
+    "count": "count",
+    "unit": f"load64(extent + {UNIT})",
+    "nr_strips": f"load64(extent + {NR_STRIPS})",
+    "strip_length": f"load64(extent + {STRIP_LENGTH})",
+    "seed": f"load64(extent + {SEED})",
+    **{f"p{index}": f"load64(extent + {PARAMS + index * WORD})" for index in range(NR_PARAMS)},
+}
 _INDENT: Final = "    "
 _LINE: Final = re.compile(r"  # (\d+)$")
 # What numba's own operators would get wrong; see native/integers.py.
@@ -82,8 +105,26 @@ def lower(program: ParsedProgram) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def lower_answer(program: ParsedProgram) -> str:
+    """Return what *program* answers as text over ``native/``: a function like `walk.answer`."""
+    helpers = [f for f in program.functions.values() if not f.is_entry]
+    parts = [_Lowering(function).text() for function in helpers]
+    return "\n\n".join([*parts, _LoweringOfAnswer(program.functions[BEGIN]).text()]) + "\n"
+
+
 def functions_of(text: str) -> dict[str, Callable[..., int]]:
     """Make functions of text that `lower` wrote, with the source's line numbers."""
+    module = _executed(text)
+    return {name: module[name] for name in ENTRIES if name in module}
+
+
+def answer_of(text: str) -> Callable[[int, int, int, int], tuple[int, int, int, int]]:
+    """Make the function of text that `lower_answer` wrote."""
+    function: Callable[..., tuple[int, int, int, int]] = _executed(text)[_ANSWER]
+    return function
+
+
+def _executed(text: str) -> dict[str, Any]:
     module: dict[str, Any] = {
         "__builtins__": {"min": min, "max": max, "abs": abs, "range": range},
         "__name__": "program",
@@ -92,7 +133,7 @@ def functions_of(text: str) -> dict[str, Callable[..., int]]:
         **{function.__name__: function for function in (add, subtract, multiply, divide, modulo)},
     }
     exec(compile(_with_lines(text), LOWERED, "exec"), module)
-    return {name: module[name] for name in ENTRIES if name in module}
+    return module
 
 
 def _with_lines(text: str) -> ast.Module:
@@ -127,12 +168,24 @@ class _Lowering:
         if not function.is_entry:
             parameters = ", ".join(f"v_{name}" for name in function.parameters)
             return f"def f_{function.name}({parameters}):  # {function.line}\n{body}"
-        loads = [f"i_{name} = load64(ctx + {word * WORD})" for word, name in self._inputs.items()]
+        loads = [f"i_{name} = {self._input(word)}" for word, name in self._inputs.items()]
         # Counters count from zero, and what a path does not hint at is zero; the answers of
         # iomap_begin are set before they are stored.
         zeros = [f"o_{name} = 0" for word, name in self._outputs.items() if self._is_zeroed(word)]
         head = "".join(f"{_INDENT}{line}\n" for line in loads + zeros)
-        return f"def {function.name}(ctx):  # {function.line}\n{head}{body}"
+        return f"def {self._signature()}:  # {function.line}\n{head}{body}"
+
+    def _signature(self) -> str:
+        return f"{self._function.name}(ctx)"
+
+    def _input(self, word: int) -> str:
+        return f"load64(ctx + {word * WORD})"
+
+    def _return(self, value: Expr) -> Iterator[str]:
+        if value != Const(FALLBACK):
+            for word, name in self._outputs.items():
+                yield f"store64(ctx + {word * WORD}, o_{name})"
+        yield f"return {self._value(value)}"
 
     def _is_output(self, word: int) -> bool:
         if self._is_end:
@@ -162,10 +215,7 @@ class _Lowering:
                 yield f"for v_{target} in range({bounds}):{source}"
                 yield self._indented(statement.body)
             case Return(value=value):
-                if value != Const(FALLBACK):
-                    for word, name in self._outputs.items():
-                        yield f"store64(ctx + {word * WORD}, o_{name}){source}"
-                yield f"return {self._value(value)}{source}"
+                yield from (f"{line}{source}" for line in self._return(value))
             case Break():
                 yield f"break{source}"
             case Continue():
@@ -204,6 +254,23 @@ class _Lowering:
                 first, *others = map(self._value, operands)
                 chain = "".join(f" {op} {other}" for op, other in zip(ops, others, strict=True))
                 return f"({first}{chain})"
+
+
+class _LoweringOfAnswer(_Lowering):
+    """Writes ``iomap_begin`` as a function that returns what it answers."""
+
+    def _signature(self) -> str:
+        return f"{_ANSWER}(extent, ctx, pos, count)"
+
+    def _input(self, word: int) -> str:
+        return _ASKED[CTX_WORDS[word]]
+
+    def _return(self, value: Expr) -> Iterator[str]:
+        answered = ["0"] * len(_ANSWERED)
+        if value != Const(FALLBACK):
+            # `flow` has seen that all three are set.
+            answered = [f"o_{name}" for name in _ANSWERED]
+        yield f"return {', '.join([self._value(value), *answered])}"
 
 
 def _int(value: int) -> str:

@@ -12,6 +12,7 @@ from iomapd.jit import machine
 from iomapd.jit.admission import interpret, parse_program
 from iomapd.jit.admission.agree import agree
 from iomapd.jit.admission.bounded import step_bound
+from iomapd.jit.admission.walks import WALK
 from iomapd.native.calls import ENTRY
 from tests.jit.admission.sources import EVERYTHING, RAID0
 
@@ -33,7 +34,10 @@ def test_everything_that_is_allowed_agrees(compiled):
     engine = machine.load_object(compiled.object)
     addresses = {name: engine.get_function_address(name) for name in program.entries}
     assert len(addresses) == 3
-    assert agree(program, addresses, step_bound(program).steps).compared > 1000
+    walk = engine.get_function_address(WALK)
+    found = agree(program, addresses, step_bound(program).steps, walk=walk)
+    assert found.compared > 1000
+    assert found.walks > 50
 
 
 @pytest.mark.slow
@@ -61,6 +65,17 @@ def disagreement(source):
         agree(parse(RAID0), {"iomap_begin": address}, 17)
     assert keep
     return str(caught.value)
+
+
+def test_a_walk_with_another_program_in_it_is_found(compiled):
+    walk = machine.load_object(compiled.object)
+    keep, address = entry_of(RAID0)
+    with pytest.raises(ProgramError) as caught:
+        agree(parse(RAID0), {"iomap_begin": address}, 1000, walk=walk.get_function_address(WALK))
+    said = str(caught.value)
+    assert said.startswith("made.py:6: iomap_begin finds [")
+    assert re.search(r"\] interpreted and \[.*\] compiled into its walk for pos=\d+ count=", said)
+    assert keep
 
 
 def test_the_same_program_agrees_with_itself():
