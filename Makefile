@@ -69,8 +69,8 @@ soak: setup ## power cuts, kill -9, tampering and models with new seeds; hours; 
 soak-truth: setup ## no foreign byte is seen while space goes from hand to hand; an hour
 	@IOMAPD_SOAK=$(or $(SOAK),1) nice $(PYTHON) -m pytest -q -s $(TRUTH)
 
-matrix: setup ## the mounted tests with every pair of lanes, I/O mode and strategy; hours
-	@nice $(PYTHON) -m tests.mounted.matrix $(TESTS)
+matrix: setup ## the mounted tests with every pair of lanes, I/O mode and strategy; an hour or two
+	@nice $(PYTHON) -m tests.mounted.matrix -n $(JOBS) $(TESTS)
 
 lint: setup ## ruff and mypy, as CI runs them
 	@$(VENV)/bin/ruff check .

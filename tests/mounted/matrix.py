@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cells of the matrix, and all mounted tests in each: ``python -m tests.mounted.matrix``.
+"""The cells of the matrix, and all mounted tests in each: ``python -m tests.mounted.matrix -n 4``.
 
     lanes       0: Python serves; 1: no request beside another; 8: more than there are CPUs
     members     buffered, direct, mapped
@@ -26,8 +26,11 @@ CELLS = [
 
 
 def main() -> int:
-    """Run the mounted tests, or those that the arguments name, in every cell; 1 when some fail."""
+    """Run the mounted tests in every cell, with pytest's arguments; 1 when some fail."""
     failed = []
+    given = sys.argv[1:]
+    if not any(argument.startswith("tests") for argument in given):
+        given = ["tests/mounted", *given]
     for lanes, mode, mapper in CELLS:
         variables = {
             "IOMAPD_TEST_LANES": lanes, "IOMAPD_TEST_IO": mode, "IOMAPD_TEST_MAPPER": mapper,
@@ -35,7 +38,7 @@ def main() -> int:
         told = " ".join(f"{name}={value}" for name, value in variables.items())
         sys.stdout.write(f"--- {told}\n")
         sys.stdout.flush()
-        command = [sys.executable, "-m", "pytest", "-q", *(sys.argv[1:] or ["tests/mounted"])]
+        command = [sys.executable, "-m", "pytest", "-q", "--dist", "loadfile", *given]
         if subprocess.run(command, env={**os.environ, **variables}, check=False).returncode:
             failed.append(told)
     sys.stdout.write("".join(f"failed: {told}\n" for told in failed) or "every cell passed\n")
