@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Floor 3: what a mapping may say: the record, its contract, ordered extent lists, the walk over one."""
+"""Floor 3: what a mapping may say: the record, its contract, ordered extents, the walk over one."""

@@ -10,6 +10,7 @@ forked.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -17,10 +18,11 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.errors import IomapdError
-from iomapd.server.config import MountRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from iomapd.server.config import MountRequest
 
 LOG_MAX: Final = 4 << 20
 """Bytes of a log that the next mount goes on with; a longer one is set aside."""
@@ -29,7 +31,13 @@ LOG_MAX: Final = 4 << 20
 def main() -> int:
     """Serve one mount; return the exit status."""
     report_fd = int(sys.argv[1])
-    request = MountRequest.from_json(sys.stdin.read())
+    _import_all()
+    text = sys.stdin.read()
+    if not text:
+        return 1  # whoever started us has refused the request, or is gone
+    from iomapd.server.config import MountRequest
+
+    request = MountRequest.from_json(text)
     told = False
 
     def tell(answer: dict[str, Any]) -> None:
@@ -50,7 +58,6 @@ def main() -> int:
         tell({"error": f"{request.log}: log file: {exc.strerror}", "kind": "MountError"})
         return 1
     try:
-        # Here, not above: a refused request should cost no second.
         from iomapd.server.serve import serve
 
         serve(request, tell)
@@ -63,6 +70,17 @@ def main() -> int:
         tell({"error": f"internal error: {exc}; the log has the traceback", "kind": ""})
         return 1
     return 0
+
+
+def _import_all() -> None:
+    """Import what a mount needs, while the request is still being written."""
+    # Nothing of what modules are made of is garbage: looking for some now or later is in vain.
+    gc.disable()
+    # What fails here fails again in `main`, where it can be told.
+    with contextlib.suppress(Exception):
+        import iomapd.server.serve  # noqa: F401
+    gc.freeze()
+    gc.enable()
 
 
 def _set_aside(log: Path) -> None:

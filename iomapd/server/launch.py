@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Starting a server: a fresh process, and a pipe for "ready" or the one error line."""
+"""Starting a server: a fresh process, and a pipe for "ready" or the one error line.
+
+The process is started before anything else: it imports its modules, which is most of the time
+that a mount takes, while the request is read here.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 import iomapd
 from iomapd import errors
 from iomapd.errors import IomapdError, MountError
-from iomapd.server.config import MountRequest
-from iomapd.server.runtime import runtime_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from iomapd.server.config import MountRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +59,23 @@ def launch(
     Raises:
         IomapdError: the server's one line.
     """
-    request = MountRequest(
-        source.absolute(),
-        mountpoint.absolute(),
-        options,
-        lanes,
-        log.absolute() if log else _log_beside(mountpoint, foreground=foreground),
-        foreground,
-    )
-    request.check()
-    if progress is not None:
-        progress(f"mounting {mountpoint}")
     read_fd, write_fd = os.pipe()
     try:
-        process = _start(request, write_fd)
+        process = _start(write_fd, foreground=foreground)
     finally:
         os.close(write_fd)
     try:
         with os.fdopen(read_fd) as answers:
+            request = _request(source, mountpoint, options, lanes, log, foreground)
+            if progress is not None:
+                progress(f"mounting {mountpoint}")
+            _ask(process, request)
             line = _last_word(answers, progress)
+    except IomapdError:
+        # Refused here: the server has heard of nothing yet.
+        process.kill()
+        process.communicate()
+        raise
     except BaseException:
         # Interrupted while the mount was starting: it must not appear later.
         process.terminate()
@@ -85,28 +88,48 @@ def launch(
     return report
 
 
-def _start(request: MountRequest, report_fd: int) -> subprocess.Popen[str]:
+def _request(
+    source: Path, mountpoint: Path, options: dict[str, str | None],
+    lanes: int | None, log: Path | None, foreground: bool,
+) -> MountRequest:  # fmt: skip
+    # Takes a while to import, and the server is importing meanwhile.
+    from iomapd.server.config import MountRequest
+
+    given = log.absolute() if log else _log_beside(mountpoint, foreground=foreground)
+    request = MountRequest(
+        source.absolute(), mountpoint.absolute(), options, lanes, given, foreground
+    )
+    request.check()
+    return request
+
+
+def _start(report_fd: int, *, foreground: bool) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         # One OpenBLAS thread is one too many for a process that computes no matrix.
         "OPENBLAS_NUM_THREADS": "1",
+        # It looks through the metadata of every installed package for plugins that none needs.
+        "PYDANTIC_DISABLE_PLUGINS": "1",
         # An installed package, or the checkout this launcher runs from.
         "PYTHONPATH": os.pathsep.join(
             filter(None, [str(Path(iomapd.__file__).parent.parent), os.environ.get("PYTHONPATH")])
         ),
     }
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "iomapd.server", str(report_fd)],
         stdin=subprocess.PIPE,
         pass_fds=(report_fd,),
-        start_new_session=not request.foreground,
+        start_new_session=not foreground,
         env=environment,
         text=True,
     )
+
+
+def _ask(process: subprocess.Popen[str], request: MountRequest) -> None:
     assert process.stdin is not None
-    with process.stdin as pipe:
+    # A server that is gone already has nothing to say, and that is said later.
+    with suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(request.to_json())
-    return process
 
 
 def _last_word(answers: TextIO, progress: Callable[[str], None] | None) -> str:
@@ -136,6 +159,8 @@ def _understand(line: str, process: subprocess.Popen[str], request: MountRequest
 
 
 def _log_beside(mountpoint: Path, *, foreground: bool) -> Path | None:
+    from iomapd.server.runtime import runtime_dir
+
     if foreground:
         return None
     name = os.fspath(mountpoint.absolute()).strip("/").replace("/", "-") or "root"

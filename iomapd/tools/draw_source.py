@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from iomapd.abi.shipped import shipped_dir
 from iomapd.errors import UsageError
-from iomapd.jit.admission import Geometry, interpret, parse_program
+from iomapd.jit.admission import Geometry
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.parse import parse_program
 from iomapd.tools.draw import CELLS_MAX, walk
 from iomapd.tools.program import open_source
 from iomapd.volume.program_source import bind_params

@@ -15,16 +15,9 @@ from iomapd.abi.program import CTX_IN, CTX_OUT, CTX_SIZE, CTX_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.abi.units import BLOCK
 from iomapd.errors import ProgramError, UsageError
-from iomapd.jit.admission import (
-    Admission,
-    Examination,
-    Geometry,
-    admit,
-    examine,
-    interpret,
-    load_program,
-    parse_program,
-)
+from iomapd.jit.admission import Admission, Examination, Geometry, admit, examine, load_program
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.proving import fault_of
 from iomapd.jit.unit import load_unit
 from iomapd.mapping import cost

@@ -13,7 +13,7 @@ from iomapd.dataplane.engine import MapEngine, encode
 from iomapd.dataplane.find import map_range
 from iomapd.errors import BadMappingError
 from iomapd.jit import machine
-from iomapd.jit.admission import parse_program
+from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.walks import WALK
 from iomapd.mapping.extent import Extent, Strip
 from iomapd.mapping.walk import BAD_ADDR, BAD_LENGTH, BAD_STRIP, FELL_BACK, PIECE_SIZE

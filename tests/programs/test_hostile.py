@@ -10,8 +10,9 @@ import pytest
 
 from iomapd.abi.program import BEGIN, NR_WORDS
 from iomapd.errors import ProgramError
-from iomapd.jit.admission import interpret, parse_program
 from iomapd.jit.admission.bounded import step_bound
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.prove import prove
 from iomapd.jit.admission.verifier import verify
 from iomapd.jit.bpf.kernel import why_not

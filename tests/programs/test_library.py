@@ -12,7 +12,8 @@ from iomapd.abi import HANDLED
 from iomapd.abi.program import CTX_HINTS, CTX_IN, CTX_OUT, CTX_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.abi.units import BLOCK
-from iomapd.jit.admission import interpret, parse_program
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.parse import parse_program
 from tests.programs import references
 from tests.programs.references import Geometry
 

@@ -7,13 +7,16 @@ characters   whitelist   step bound    x86 object              oracle      bijec
     admit(name, text, file)          the verdict, from a limited child process
     load_program(name, text, file)   code of an accepted program, from the cache if it is there
     Prover().prove(address, extent)  the proof of one extent, made when the extent is made
-    interpret(parse_program(...))    what the program means, without running any of its text
+
+    parse.parse_program(...)         the program as a tree
+    interpret.interpret(...)         what it means, without running any of its text
+
+The last two have modules of their own that a mount, which finds its programs examined, never
+imports.
 """
 
 from iomapd.jit.admission.admit import Examination, admit, examine
-from iomapd.jit.admission.interpret import interpret
 from iomapd.jit.admission.load import LoadedProgram, load_program, program_key
-from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.proving import Geometry, Proof, Prover
 from iomapd.jit.admission.verdict import Admission, Stage
 
@@ -27,8 +30,6 @@ __all__ = [
     "Stage",
     "admit",
     "examine",
-    "interpret",
     "load_program",
-    "parse_program",
     "program_key",
 ]

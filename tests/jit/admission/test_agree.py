@@ -9,9 +9,10 @@ import pytest
 from iomapd.abi.program import NR_WORDS
 from iomapd.errors import ProgramError
 from iomapd.jit import machine
-from iomapd.jit.admission import interpret, parse_program
 from iomapd.jit.admission.agree import agree
 from iomapd.jit.admission.bounded import step_bound
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.walks import WALK
 from iomapd.native.calls import ENTRY
 from tests.jit.admission.sources import EVERYTHING, RAID0

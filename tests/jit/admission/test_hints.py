@@ -9,10 +9,12 @@ from iomapd.abi import HANDLED
 from iomapd.abi.program import CTX_WORDS, HINT_WORDS, NR_WORDS
 from iomapd.errors import ProgramError
 from iomapd.jit import machine
-from iomapd.jit.admission import admit, interpret, parse_program
+from iomapd.jit.admission import admit
 from iomapd.jit.admission.agree import agree
+from iomapd.jit.admission.interpret import interpret
 from iomapd.jit.admission.judge_hints import judge_hints
 from iomapd.jit.admission.lower import functions_of, lower
+from iomapd.jit.admission.parse import parse_program
 from iomapd.native.region import Region
 from tests.jit.admission.sources import RAID0
 from tests.jit.admission.test_agree import entry_of

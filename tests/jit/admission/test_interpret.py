@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from iomapd.abi.program import CTX_WORDS, END_WORDS, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
 from iomapd.errors import ProgramError
-from iomapd.jit.admission import interpret, parse_program
-from iomapd.jit.admission.interpret import wrap
+from iomapd.jit.admission.interpret import interpret, wrap
+from iomapd.jit.admission.parse import parse_program
 from tests.jit.admission.sources import EVERYTHING, RAID0
 
 ENTRY = """

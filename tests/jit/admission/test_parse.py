@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iomapd.errors import ProgramError
-from iomapd.jit.admission import parse_program
 from iomapd.jit.admission.bounded import step_bound
+from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.admission.tree import ParsedProgram
 from tests.jit.admission.sources import EVERYTHING, RAID0
 

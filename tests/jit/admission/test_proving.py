@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iomapd.abi.program import CTX_WORDS, NR_WORDS
-from iomapd.jit.admission import Geometry, Prover, interpret, parse_program
+from iomapd.jit.admission import Geometry, Prover
+from iomapd.jit.admission.interpret import interpret
+from iomapd.jit.admission.parse import parse_program
 from iomapd.native.calls import ENTRY
 from tests.jit.admission.sources import RAID0
 

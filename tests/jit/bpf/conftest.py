@@ -6,7 +6,7 @@ import functools
 import pytest
 
 from iomapd.abi.shipped import shipped_dir
-from iomapd.jit.admission import parse_program
+from iomapd.jit.admission.parse import parse_program
 from iomapd.jit.bpf.kernel import why_not
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from iomapd.abi.program import CTX_WORDS, ENTRIES, NR_WORDS
 from iomapd.abi.shipped import shipped_dir
-from iomapd.jit.admission import interpret
+from iomapd.jit.admission.interpret import interpret
 from iomapd.jit.bpf.elf import read_object
 from iomapd.jit.bpf.kernel import KernelProgram
 from iomapd.jit.bpf.retarget import VERSIONS
