@@ -146,21 +146,26 @@ class Volume:
         ino = INO + unit
         return Extent(ino, 0, FILE_SIZE, self.layouts[unit], unit, ino, strip, strip, strips)
 
-    def encode(self, extent: Extent, *, by_formula: bool = False) -> EncodedExtent:
+    def encode(
+        self, extent: Extent, *, by_formula: bool = False, interpreted: bool = False
+    ) -> EncodedExtent:
         """Lay *extent* out with the program's code, or the built-in formula."""
         if by_formula:
             return encode(extent, (), name=self.name)
-        return encode(extent, (), self.code.address, self.name, self.code.walk_address)
+        # A walk is compiled code whoever calls it.
+        walk = 0 if interpreted else self.code.walk_address
+        return encode(extent, (), self.code.address, self.name, walk)
 
     def mapper(self, strategy: str, form: str) -> Mapper:
         """Return the mapper of a mount with ``mapper=STRATEGY``, its caches empty."""
         by_formula = strategy == "record"
-        engine = MapEngine(interpreted=form == "interpreted")
+        interpreted = form == "interpreted"
+        engine = MapEngine(interpreted=interpreted)
         slow = SlowPath(
             ExtentCache(),
             self.store.space,
             self.data_size_of,
-            lambda extent: self.encode(extent, by_formula=by_formula),
+            lambda extent: self.encode(extent, by_formula=by_formula, interpreted=interpreted),
         )
         upcalls = UpcallMapper(slow, engine, self.data_size_of)
         if strategy == "upcall":

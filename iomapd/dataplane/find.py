@@ -21,7 +21,7 @@ from iomapd.mapping.walk import (
     walk_by,
 )
 from iomapd.native.calls import call6
-from iomapd.native.memory import load64
+from iomapd.native.memory import load64, load_constant
 
 
 def map_range(extent: int, pos: int, end: int, ctx: int, out: int, room: int) -> int:
@@ -65,10 +65,10 @@ def is_inside(extent: int, pos: int, end: int) -> bool:
 
 def answer_by_formula(extent: int, ctx: int, pos: int, count: int) -> tuple[int, int, int, int]:
     """Answer as the raid0 program would; one strip is linear.  *ctx* is left alone."""
-    nr_strips = load64(extent + NR_STRIPS)
+    nr_strips = load_constant(extent + NR_STRIPS)
     if nr_strips == 1:
         return HANDLED, 0, pos, count
-    strip, addr, run = locate(pos, load64(extent + UNIT), nr_strips)
+    strip, addr, run = locate(pos, load_constant(extent + UNIT), nr_strips)
     return HANDLED, strip, addr, run
 
 

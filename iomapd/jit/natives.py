@@ -68,6 +68,18 @@ def _store(bits: int, ordering: str | None = None) -> Any:
     return store
 
 
+def _emit_load_constant(typing_context: Any, addr: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = builder.load(builder.inttoptr(args[0], _I64.as_pointer()), align=8)
+        word.set_metadata("invariant.load", builder.module.add_metadata([]))
+        return word
+
+    return types.int64(types.int64), generate
+
+
+_load_constant: Any = intrinsic(_emit_load_constant)
+
+
 def _emit_fence(typing_context: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.fence("seq_cst")
@@ -292,6 +304,7 @@ _overload_store(memory.store8, _store(8))
 _overload_store(memory.store16, _store(16))
 _overload_store(memory.store32, _store(32))
 _overload_store(memory.store64, _store(64))
+_overload_load(memory.load_constant, _load_constant)
 _overload_load(memory.load_acquire, _load(64, "acquire"))
 _overload_store(memory.store_release, _store(64, "release"))
 overload(memory.fence)(lambda: lambda: _fence())

@@ -32,7 +32,7 @@ NATIVES: Final[frozenset[Callable[..., Any]]] = frozenset(
     {
         memory.load8, memory.load16, memory.load32, memory.load64,
         memory.store8, memory.store16, memory.store32, memory.store64,
-        memory.load_acquire, memory.store_release, memory.fence,
+        memory.load_constant, memory.load_acquire, memory.store_release, memory.fence,
         memory.exchange, memory.fetch_add, memory.fetch_or, memory.fetch_and, memory.fetch_max,
         memory.copy, memory.clear, bits.trailing_zeros, bits.bit_length, bits.cycles,
         bits.likely,

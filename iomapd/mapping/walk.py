@@ -55,7 +55,7 @@ from iomapd.abi.program import (
 from iomapd.abi.units import BLOCK
 from iomapd.native.bits import likely
 from iomapd.native.calls import call1
-from iomapd.native.memory import load64, store64
+from iomapd.native.memory import load64, load_constant, store64
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,36 +111,46 @@ def walk(extent: int, ctx: int, pos: int, end: int, out: int, room: int) -> int:
         The number of pieces written: they cover a prefix of the range, all of it
         unless *room* ran out.  Or one of `REASONS`.
     """
-    offset = load64(extent + OFFSET)
-    size = load64(extent + STRIP_LENGTH) * load64(extent + NR_STRIPS)
+    offset = load_constant(extent + OFFSET)
+    nr_strips = load_constant(extent + NR_STRIPS)
+    owned = load_constant(extent + STRIP_ALLOC)
+    size = load_constant(extent + STRIP_LENGTH) * nr_strips
     within = (pos - offset) % BLOCK
     at = pos - offset - within
     stop = end - offset
     piece = out
-    last = out + (room - 1) * PIECE_SIZE
-    expected = load64(extent + UNIT)
+    last_piece = out + (room - 1) * PIECE_SIZE
+    # Most answers reach equally far and are good.  Such a one is recognised by a few comparisons,
+    # and the next question waits for none of them: where it begins is expected, not answered.
+    expected = last_at = last_addr = -1
     while True:
         status, strip, addr, length = answer(extent, ctx, at, size - at)
         if status != HANDLED:
             return FELL_BACK
-        length = check(extent, strip, addr, length, size - at)
-        if length < 0:
-            return length
+        if likely(
+            length == expected
+            and 0 <= strip < nr_strips
+            and 0 <= addr <= last_addr
+            and addr % BLOCK == 0
+            and at <= last_at
+        ):
+            after = at + expected
+        else:
+            expected = check(extent, strip, addr, length, size - at)
+            if expected < 0:
+                return expected
+            last_at, last_addr = size - expected, owned - expected
+            after = at + expected
         home = extent + STRIPS + strip * STRIP_SIZE
-        store64(piece, load64(home))
-        store64(piece + 8, load64(home + 8) + addr + within)
+        store64(piece, load_constant(home))
+        store64(piece + 8, load_constant(home + 8) + addr + within)
         store64(piece + 16, offset + at + within)
-        store64(piece + 24, offset + min(stop, at + length))
-        if at + length >= stop or piece == last:
+        store64(piece + 24, offset + min(stop, after))
+        if after >= stop or piece == last_piece:
             return (piece - out) // PIECE_SIZE + 1
         piece += PIECE_SIZE
         within = 0
-        # Most answers reach equally far, so the next question need not wait for this answer.
-        if likely(length == expected):
-            at += expected
-        else:
-            at += length
-            expected = length
+        at = after
 
 
 def answer(extent: int, ctx: int, pos: int, count: int) -> tuple[int, int, int, int]:
@@ -176,9 +186,9 @@ def prepare(extent: int, ctx: int) -> None:
 
 def check(extent: int, strip: int, addr: int, length: int, count: int) -> int:
     """Check an answer; return how far it holds, bytes, in what is owned; or what is wrong."""
-    if strip < 0 or strip >= load64(extent + NR_STRIPS):
+    if strip < 0 or strip >= load_constant(extent + NR_STRIPS):
         return BAD_STRIP
-    owned = load64(extent + STRIP_ALLOC)
+    owned = load_constant(extent + STRIP_ALLOC)
     # The span, not the start, and in an order that cannot overflow.
     if addr < 0 or addr % BLOCK != 0 or addr > owned - BLOCK:
         return BAD_ADDR

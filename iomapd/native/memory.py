@@ -44,6 +44,15 @@ def load64(addr: int) -> int:
     return ctypes.c_int64.from_address(addr).value
 
 
+def load_constant(addr: int) -> int:
+    """Load a 64-bit word that nobody changes while the calling entry runs.
+
+    Compiled, it need not be loaded again behind a store that might have changed it, for all that
+    LLVM can see; what is computed from it alone leaves loops.
+    """
+    return load64(addr)
+
+
 def store8(addr: int, value: int) -> None:
     """Store the low byte of *value* at *addr*."""
     ctypes.c_uint8.from_address(addr).value = value

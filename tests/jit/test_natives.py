@@ -25,6 +25,7 @@ from iomapd.native.memory import (
     load32,
     load64,
     load_acquire,
+    load_constant,
     store8,
     store16,
     store32,
@@ -43,7 +44,7 @@ def copy_every_width(source, target, offset):
     store64(target + offset + 7, load64(source + offset + 7))
     fence()
     store_release(target + 64, load_acquire(source + 64))
-    return load8(target) + load16(target + 1) + load32(target + 3) + load_acquire(target + 64)
+    return load8(target) + load16(target + 1) + load32(target + 3) + load_constant(target + 64)
 
 
 def truncating_stores(target, value):

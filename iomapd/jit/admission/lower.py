@@ -20,7 +20,7 @@ returned, and what it is asked comes from the words of the extent.
 
     def answer(extent, ctx, pos, count):
         i_pos = pos
-        i_unit = load64(extent + 16)
+        i_unit = load_constant(extent + 16)
         ...
         return 1, o_strip, o_addr, o_length
 
@@ -71,7 +71,7 @@ from iomapd.jit.admission.tree import (
 )
 from iomapd.mapping.walk import NR_STRIPS, PARAMS, SEED, STRIP_LENGTH, UNIT
 from iomapd.native.integers import add, divide, modulo, multiply, subtract
-from iomapd.native.memory import load64, store64
+from iomapd.native.memory import load64, load_constant, store64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,11 +87,14 @@ _ANSWERED: Final = ("strip", "addr", "length")
 _ASKED: Final = {
     "pos": "pos",
     "count": "count",
-    "unit": f"load64(extent + {UNIT})",
-    "nr_strips": f"load64(extent + {NR_STRIPS})",
-    "strip_length": f"load64(extent + {STRIP_LENGTH})",
-    "seed": f"load64(extent + {SEED})",
-    **{f"p{index}": f"load64(extent + {PARAMS + index * WORD})" for index in range(NR_PARAMS)},
+    "unit": f"load_constant(extent + {UNIT})",
+    "nr_strips": f"load_constant(extent + {NR_STRIPS})",
+    "strip_length": f"load_constant(extent + {STRIP_LENGTH})",
+    "seed": f"load_constant(extent + {SEED})",
+    **{
+        f"p{index}": f"load_constant(extent + {PARAMS + index * WORD})"
+        for index in range(NR_PARAMS)
+    },
 }
 _INDENT: Final = "    "
 _LINE: Final = re.compile(r"  # (\d+)$")
@@ -129,6 +132,7 @@ def _executed(text: str) -> dict[str, Any]:
         "__builtins__": {"min": min, "max": max, "abs": abs, "range": range},
         "__name__": "program",
         "load64": load64,
+        "load_constant": load_constant,
         "store64": store64,
         **{function.__name__: function for function in (add, subtract, multiply, divide, modulo)},
     }
