@@ -14,7 +14,7 @@ DEBIAN  += $(if $(filter /usr/bin/%,$(shell command -v $(PYTHON3))),python3-venv
 DEBIAN  += git rsync sqlite3 e2fsprogs util-linux bpftool
 
 # Tests wait for mounts more than for processors; a file of tests stays together.
-JOBS    ?= $(shell nproc)
+JOBS    ?= $(shell expr 2 \* $$(nproc))
 TRUTH    = tests/mounted/test_truth.py tests/mounted/test_plants.py
 SOAKED   = tests/faults tests/model tests/mounted/test_model.py tests/mounted/test_kill9.py \
            tests/mounted/test_tampered_mounts.py \
