@@ -25,13 +25,13 @@ writes end in the page cache on both sides and are not flushed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from iomapd.errors import IomapdError, SpaceError
 from iomapd.geometry.sizes import format_size
@@ -40,7 +40,8 @@ from iomapd.tools.admin import request
 from iomapd.tools.fio import Pattern, Point, Rate, Target, fill, measure, queue_engine
 from iomapd.tools.scratch import Twins, twins_of
 
-Progress = Callable[[str, int, int], None]
+if TYPE_CHECKING:
+    from iomapd.tools.progress import Progress
 
 PATTERNS: Final[tuple[Pattern, ...]] = ("read", "randread", "write", "randwrite")
 FULL: Final = tuple(

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from iomapd.tools.image_file import Progress
+    from iomapd.tools.progress import Progress
     from iomapd.volume.layout_file import LayoutFile
 
 STRIP_MIN: Final = 1 << 20

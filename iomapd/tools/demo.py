@@ -28,7 +28,7 @@ from iomapd.tools.temporary import mounted
 from iomapd.volume.layout_file import load_layout
 
 if TYPE_CHECKING:
-    from iomapd.tools.bench import Progress
+    from iomapd.tools.progress import Progress
 
 MEMORY: Final = Path("/dev/shm")
 LOG: Final = "server.log"

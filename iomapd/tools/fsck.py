@@ -11,7 +11,7 @@ makes everything durable and writes a copy, and the copy is checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,9 +38,8 @@ from iomapd.volume.search import find_moved
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from iomapd.tools.progress import Progress
     from iomapd.volume.layout_file import LayoutFile
-
-Progress = Callable[[str, int, int], None]
 
 STAGES = ("the store's file", "members", "layouts and programs", "names and space")
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -15,8 +14,7 @@ from iomapd.meta.database import fsync_directory
 if TYPE_CHECKING:
     from pathlib import Path
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+    from iomapd.tools.progress import Progress
 
 STEP: Final = 1 << 30
 """Bytes allocated between two reports; file systems without fallocate(2) write zeros instead."""

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,8 +25,7 @@ from iomapd.transport.mount import unmount
 
 if TYPE_CHECKING:
     from iomapd.abi.mountinfo import MountEntry
-
-Progress = Callable[[str, int, int], None]
+    from iomapd.tools.progress import Progress
 
 _LOOK_AGAIN_SECONDS: Final = 0.25  # how often a waiting user sees that time passes
 _KILL_SECONDS: Final = 5.0
