@@ -22,7 +22,7 @@ def create(
         list[Path],
         typer.Argument(
             parser=console.untouched,
-            metavar="LAYOUT.toml | MEMBER...",
+            metavar="LAYOUT.toml | MEMBER",
             help="A layout file; or, with --unit, the files and block devices to stripe over.",
         ),
     ],

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def migrate(
     files: Annotated[
         list[Path],
-        typer.Argument(
-            parser=console.untouched, metavar="FILE...", help="Files on a mounted volume."
-        ),
+        typer.Argument(parser=console.untouched, metavar="FILE", help="Files on a mounted volume."),
     ],
     step: Annotated[
         str | None,

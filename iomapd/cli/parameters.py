@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``--param NAME=INTEGER``: parameters of mapping programs, the same for every command."""
+"""What several commands are told of mapping programs and their extents."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ ParamOption = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=INTEGER", help="Parameter of the program; may be repeated."),
 ]
+
+STRIPS_MAX: Final = 64
+"""Most strips of an extent: one per member, and so many members a volume may have."""
 
 _INTEGERS: Final = range(-(1 << 63), 1 << 63)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from iomapd.cli import console, program_draw, program_live, program_show
-from iomapd.cli.parameters import ParamOption, params_of
+from iomapd.cli.parameters import STRIPS_MAX, ParamOption, params_of
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import format_size, parse_size
 
@@ -32,7 +32,7 @@ ProgramArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UnitOption = Annotated[str, typer.Option(metavar="SIZE", help="Stripe unit.")]
-StripsOption = Annotated[int, typer.Option(min=1, help="Strips of the extent.")]
+StripsOption = Annotated[int, typer.Option(min=1, max=STRIPS_MAX, help="Strips of the extent.")]
 LengthOption = Annotated[str, typer.Option(metavar="SIZE", help="Length of a strip.")]
 SeedOption = Annotated[int, typer.Option(help="The file's inode number.")]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from iomapd.cli import cells, console
-from iomapd.cli.parameters import ParamOption, params_of
+from iomapd.cli.parameters import STRIPS_MAX, ParamOption, params_of
 from iomapd.errors import UsageError
 from iomapd.geometry.sizes import format_size, parse_size
 
@@ -29,7 +29,8 @@ UnitOption = Annotated[
     str | None, typer.Option(metavar="SIZE", help=f"Stripe unit; {UNIT} by default.")
 ]
 StripsOption = Annotated[
-    int | None, typer.Option(min=1, help=f"Strips of the extent; {STRIPS} by default.")
+    int | None,
+    typer.Option(min=1, max=STRIPS_MAX, help=f"Strips of the extent; {STRIPS} by default."),
 ]
 RowsOption = Annotated[int, typer.Option(min=1, help="Units on each strip.")]
 SeedOption = Annotated[

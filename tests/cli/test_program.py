@@ -6,9 +6,11 @@ import json
 import pytest
 
 from iomapd.cli import main
+from iomapd.cli.parameters import STRIPS_MAX
 from iomapd.jit.admission import Admission, Stage
 from iomapd.jit.admission.admit import Examination
 from iomapd.tools import program, program_bpf, program_sizes
+from iomapd.volume.superblock import NR_MEMBERS_MAX
 
 WRONG = "def iomap_begin(ctx):\n    return 1 / 2\n"
 
@@ -182,6 +184,7 @@ def test_run_says_which_rule_is_broken(run, tmp_path):
         (["--unit", "5"], "unit 5, 4 strips of 1048576 bytes: unit and strip length are positive"),
         (["--pos", "5"], "--pos 5: must be a multiple of 4096 below 4194304"),
         (["--strips", "0"], "Invalid value for '--strips'"),
+        (["--strips", "65"], "Invalid value for '--strips'"),
     ],
 )
 def test_values_that_make_no_extent_are_usage_errors(run, arguments, words):
@@ -209,3 +212,7 @@ def test_bench_says_why_the_kernel_was_not_timed(run, monkeypatch):
     report = program.CostReport("raid0", "unit=4096", cost, cost, cost, why_not="not permitted")
     monkeypatch.setattr(program, "time_program", lambda *args: report)
     assert run("bench", "raid0")[1].splitlines()[-1].startswith("program, BPF: not permitted")
+
+
+def test_a_program_can_be_tried_with_as_many_strips_as_a_volume_may_have():
+    assert STRIPS_MAX == NR_MEMBERS_MAX
