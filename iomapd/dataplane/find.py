@@ -25,19 +25,9 @@ from iomapd.native.memory import load64, load_constant
 
 
 def map_range(extent: int, pos: int, end: int, ctx: int, out: int, room: int) -> int:
-    """Map ``[pos, end)`` of one extent.
+    """Map ``[pos, end)`` of one extent, as `walk` does; OUTSIDE if it is empty or not all inside.
 
-    Args:
-        extent: address of the extent's words.
-        pos: file position, bytes; any alignment.
-        end: one past the last byte; both inside the extent.
-        ctx: address of a ctx record, 256 bytes, this caller's own.
-        out: address of room for pieces.
-        room: how many pieces fit there; > 0.
-
-    Returns:
-        The number of pieces written: they cover a prefix of the range, all of it
-        unless *room* ran out.  Or one of `REASONS`.
+    Arguments and result are those of `walk`; *ctx* need not be prepared.
     """
     own = load64(extent + WALK)
     if own == 0:
