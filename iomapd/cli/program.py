@@ -64,7 +64,7 @@ def check(
     """Examine a program as a volume would, and say what came of it.
 
     The stages: parse, bounded, compile, verifier, agree, prove.  All run in a
-    process of their own with 10 s of processor time.  Exit status 0 when the
+    process of their own with 30 s of processor time.  Exit status 0 when the
     program is accepted, 1 when it is refused.
     """
     from iomapd.tools.program import check_program

@@ -105,7 +105,8 @@ class Examiner:
         self._begin("compile")
         compiled = compile_program(program)
         size = len(compiled.object)
-        self._pass(f"{compiled.instructions} machine instructions, {size} bytes of object")
+        how = "in a walk of its own" if compiled.has_walk else "called by pointer"
+        self._pass(f"{compiled.instructions} machine instructions, {how}; {size} bytes of object")
         if self._request["listings"]:
             self.facts |= {"ir": compiled.ir, "assembly": compiled.assembly}
         return compiled

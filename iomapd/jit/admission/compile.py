@@ -35,12 +35,14 @@ class Compiled(NamedTuple):
         ir: LLVM IR of the entries, optimised.
         assembly: what the object says of the entries.
         linked: LLVM IR as numba left it, with source lines, for other targets.
+        has_walk: whether the object has a walk with the program in it.
     """
 
     object: bytes
     ir: str
     assembly: str
     linked: str
+    has_walk: bool
 
     @property
     def instructions(self) -> int:
@@ -65,9 +67,11 @@ def compile_program(program: ParsedProgram) -> Compiled:
     _check(program, module)
     ir = str(module)  # before the emitter prepares the module for its own use
     assembly = str(target.emit_assembly(module))
+    whole = None
     if len(_INSTRUCTION.findall(assembly)) <= WALK_MAX:
-        module = _with_walk(program, linked, list(functions)) or module
-    return Compiled(bytes(target.emit_object(module)), ir, assembly, linked)
+        whole = _with_walk(program, linked, list(functions))
+    code = bytes(target.emit_object(whole or module))
+    return Compiled(code, ir, assembly, linked, has_walk=whole is not None)
 
 
 def _with_walk(program: ParsedProgram, linked: str, names: list[str]) -> Any:

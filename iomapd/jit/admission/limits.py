@@ -10,8 +10,9 @@ from typing import Final
 
 from iomapd.jit.admission.landlock import give_up_changes
 
-CPU_SECONDS: Final = 10
-"""Processor time; a program of ordinary size takes one or two seconds."""
+CPU_SECONDS: Final = 30
+"""Processor time.  An ordinary program takes one or two seconds, the longest that is shipped five,
+and twice that where other work shares the processor: that is no reason to lose files."""
 
 MEMORY: Final = 1 << 30
 """Address space, bytes.  Python, numba and LLVM map 300 MiB for a small program and

@@ -141,7 +141,7 @@ END = '{"end": {}}\n'
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("kill -XCPU $$", "took too much processor time; at most 10 s are allowed"),
+        ("kill -XCPU $$", "took too much processor time; at most 30 s are allowed"),
         ("kill -KILL $$", "was killed; the machine may be out of memory"),
         ("kill -ABRT $$", "made the compiler give up; it may need more than 1024 MiB"),
         ("kill -SEGV $$", "ended the examining process with SIGSEGV"),
@@ -284,7 +284,7 @@ def test_a_limited_process_writes_no_file_and_does_not_grow(tmp_path):
     wrote, grew, limits = limited(path=str(tmp_path))
     assert not any(wrote)
     assert not grew
-    assert limits["CPU"] == [10, 11]
+    assert limits["CPU"] == [30, 31]
     assert limits["FSIZE"] == limits["CORE"] == [0, 0]
 
 
@@ -316,7 +316,7 @@ def test_a_program_that_takes_the_compiler_too_long_is_refused(tmp_path):
     command = ["sh", "-c", 'ulimit -t 3; exec "$@"', "sh", sys.executable, "-c", PATIENT]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "large.py:1: the program took too much processor time; at most 10 s are allowed\n"
+        "large.py:1: the program took too much processor time; at most 30 s are allowed\n"
     )
 
 
