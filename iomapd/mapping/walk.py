@@ -40,11 +40,9 @@ from typing import TYPE_CHECKING, Final
 from iomapd.abi import HANDLED
 from iomapd.abi.program import (
     CTX_ADDR,
-    CTX_COUNT,
     CTX_LENGTH,
     CTX_NR_STRIPS,
     CTX_P0,
-    CTX_POS,
     CTX_SEED,
     CTX_STRIP,
     CTX_STRIP_LENGTH,
@@ -53,8 +51,8 @@ from iomapd.abi.program import (
     WORD,
 )
 from iomapd.abi.units import BLOCK
+from iomapd.mapping.proof import ask
 from iomapd.native.bits import likely
-from iomapd.native.calls import call1
 from iomapd.native.memory import load64, load_constant, store64
 
 if TYPE_CHECKING:
@@ -127,20 +125,18 @@ def walk(extent: int, ctx: int, pos: int, end: int, out: int, room: int) -> int:
         status, strip, addr, length = answer(extent, ctx, at, size - at)
         if status != HANDLED:
             return FELL_BACK
-        if likely(
+        if not likely(
             length == expected
             and 0 <= strip < nr_strips
             and 0 <= addr <= last_addr
             and addr % BLOCK == 0
             and at <= last_at
         ):
-            after = at + expected
-        else:
             expected = check(extent, strip, addr, length, size - at)
             if expected < 0:
                 return expected
             last_at, last_addr = size - expected, owned - expected
-            after = at + expected
+        after = at + expected
         home = extent + STRIPS + strip * STRIP_SIZE
         store64(piece, load_constant(home))
         store64(piece + 8, load_constant(home + 8) + addr + within)
@@ -165,12 +161,10 @@ def answer(extent: int, ctx: int, pos: int, count: int) -> tuple[int, int, int, 
     Returns:
         ``(status, strip, addr, length)``, unchecked.
     """
-    store64(ctx + CTX_POS, pos)
-    store64(ctx + CTX_COUNT, count)
     store64(ctx + CTX_STRIP, 0)
     store64(ctx + CTX_ADDR, 0)
     store64(ctx + CTX_LENGTH, 0)
-    status = call1(load64(extent + PROGRAM), ctx)
+    status = ask(load64(extent + PROGRAM), ctx, pos, count)
     return status, load64(ctx + CTX_STRIP), load64(ctx + CTX_ADDR), load64(ctx + CTX_LENGTH)
 
 
