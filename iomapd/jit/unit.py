@@ -78,15 +78,14 @@ def load_unit(
         raise CompileError(f"unit {name}: two entries have the same name")
     key = unit_key(name, entries)
     store = cache.ObjectStore.open(directory)
-    data = store.load(name, key) if store else None
-    compiled = data is None
-    if data is None:
-        # numba is imported here and nowhere on the warm path.
+
+    def build() -> bytes:
+        # numba is imported here and in `load_linked`, and nowhere on the warm path.
         from iomapd.jit.build import build_object
 
-        data = build_object(name, entries)
-        if store:
-            store.save(name, key, data)
+        return build_object(name, entries)
+
+    data, compiled = _kept_or_built(store, name, key, build)
     path = store.path_of(name, key) if store else None
     return Unit(name, key, data, entries, compiled=compiled, path=path)
 
@@ -101,16 +100,27 @@ def load_linked(name: str, entries: Sequence[Callable[..., int]]) -> bytes:
     Raises:
         CompileError: as `load_unit`.
     """
-    key = unit_key(name, entries)
-    store = cache.ObjectStore.open()
-    data = store.load(name, key) if store else None
-    if data is None:
+
+    def build() -> bytes:
         from iomapd.jit.build import link_entries
 
-        data = bytes(link_entries(name, entries).as_bitcode())
-        if store:
-            store.save(name, key, data)
-    return data
+        return bytes(link_entries(name, entries).as_bitcode())
+
+    store = cache.ObjectStore.open()
+    return _kept_or_built(store, name, unit_key(name, entries), build)[0]
+
+
+def _kept_or_built(
+    store: cache.ObjectStore | None, name: str, key: str, build: Callable[[], bytes]
+) -> tuple[bytes, bool]:
+    """Return what *store* keeps under *key*, else build and keep it; and whether it was built."""
+    data = store.load(name, key) if store else None
+    if data is not None:
+        return data, False
+    data = build()
+    if store:
+        store.save(name, key, data)
+    return data, True
 
 
 def is_kept(name: str, entries: Sequence[Callable[..., int]]) -> bool:

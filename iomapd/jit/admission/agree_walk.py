@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING, Final
 
-from iomapd.abi.program import BEGIN, CTX_WORDS, NR_PARAMS
+from iomapd.abi.program import BEGIN, CTX_WORDS, NR_PARAMS, WORD
 from iomapd.abi.units import BLOCK
 from iomapd.jit.admission.interpret import interpret
 from iomapd.jit.admission.source import refusal
@@ -31,10 +31,10 @@ _SIZE_MAX: Final = 1 << 62
 _WITHIN: Final = 5
 """The walk begins a few bytes into the block, as requests do."""
 
-_POS, _COUNT, _UNIT, _NR_STRIPS, _STRIP_LENGTH, _SEED = range(6)
+_POS, _COUNT, _UNIT, _NR_STRIPS, _STRIP_LENGTH = range(5)
 _FIRST_PARAM: Final = CTX_WORDS.index("p0")
 _ANSWER: Final = slice(CTX_WORDS.index("strip"), CTX_WORDS.index("length") + 1)
-_PIECE_WORDS: Final = PIECE_SIZE // 8
+_PIECE_WORDS: Final = PIECE_SIZE // WORD
 
 
 def agree_walk(
@@ -91,7 +91,7 @@ class _Pair:
         self._words = self._extent.words()
         self._pieces = Region(STEPS * PIECE_SIZE)
         for index in range(_STRIPS_MAX):
-            place = (STRIPS + index * STRIP_SIZE) // 8
+            place = (STRIPS + index * STRIP_SIZE) // WORD
             self._words[place], self._words[place + 1] = index + 1, index * BLOCK
 
     def _answer(self, extent: int, ctx: int, pos: int, count: int) -> tuple[int, int, int, int]:

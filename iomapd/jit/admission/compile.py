@@ -47,7 +47,7 @@ class Compiled(NamedTuple):
     @property
     def instructions(self) -> int:
         """Machine instructions of all entries."""
-        return len(_INSTRUCTION.findall(self.assembly))
+        return _count_instructions(self.assembly)
 
 
 def compile_program(program: ParsedProgram) -> Compiled:
@@ -68,10 +68,14 @@ def compile_program(program: ParsedProgram) -> Compiled:
     ir = str(module)  # before the emitter prepares the module for its own use
     assembly = str(target.emit_assembly(module))
     whole = None
-    if len(_INSTRUCTION.findall(assembly)) <= WALK_MAX:
+    if _count_instructions(assembly) <= WALK_MAX:
         whole = _with_walk(program, linked, list(functions))
     code = bytes(target.emit_object(whole or module))
     return Compiled(code, ir, assembly, linked, has_walk=whole is not None)
+
+
+def _count_instructions(assembly: str) -> int:
+    return len(_INSTRUCTION.findall(assembly))
 
 
 def _with_walk(program: ParsedProgram, linked: str, names: list[str]) -> Any:
