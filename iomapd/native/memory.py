@@ -45,10 +45,12 @@ def load64(addr: int) -> int:
 
 
 def load_constant(addr: int) -> int:
-    """Load a 64-bit word that nobody changes while the calling entry runs.
+    """Load a 64-bit word, aligned, that nobody changes as long as *addr* is known to be good.
 
-    Compiled, it need not be loaded again behind a store that might have changed it, for all that
-    LLVM can see; what is computed from it alone leaves loops.
+    Who keeps such an address looks it up anew, by `load64` or from an argument, after whatever may
+    end that: a lane does for each request.  Compiled, the word need not be loaded again behind a
+    store that might have changed it, for all that LLVM can see; what is computed from it alone
+    leaves loops.
     """
     return load64(addr)
 

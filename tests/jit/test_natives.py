@@ -44,7 +44,9 @@ def copy_every_width(source, target, offset):
     store64(target + offset + 7, load64(source + offset + 7))
     fence()
     store_release(target + 64, load_acquire(source + 64))
-    return load8(target) + load16(target + 1) + load32(target + 3) + load_constant(target + 64)
+    total = load8(target) + load16(target + 1) + load32(target + 3) + load_acquire(target + 64)
+    # Of the source nothing is changed: only there may a load be of a constant.
+    return total + load_constant(source + 64) - load64(source + 64)
 
 
 def truncating_stores(target, value):
